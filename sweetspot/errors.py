@@ -1,0 +1,46 @@
+"""Every error sweetspot raises on purpose.
+
+    SweetspotError
+    ├── ContractError      (ValueError)       bad input, or data a method cannot work on
+    │   └── MissingRatingError                a rating is needed and is not there; it is never taken as 0
+    ├── ConfigError        (ValueError)       a configuration that cannot run
+    ├── ConvergenceError   (ArithmeticError)  an iteration ran out of steps
+    ├── CheckError         (RuntimeError)     data or a run failed a check: books, hashes, gates
+    ├── EngineError        (RuntimeError)     a sampler, rater or trainer failed
+    └── StoreError         (OSError)          object storage failed or cannot keep our promises
+
+Messages have four parts: what, where (table or argument, count, first id or index), got against
+expected, next step. All classes take one string, so they survive pickling across processes.
+"""
+
+
+class SweetspotError(Exception):
+    """Base of every error in this package."""
+
+
+class ContractError(SweetspotError, ValueError):
+    """Bad input, a bad option, or data the method cannot work on."""
+
+
+class MissingRatingError(ContractError):
+    """A rating or rating gap is missing where one is needed."""
+
+
+class ConfigError(SweetspotError, ValueError):
+    """A configuration that cannot run."""
+
+
+class ConvergenceError(SweetspotError, ArithmeticError):
+    """An iterative solver ran out of steps before its tolerance."""
+
+
+class CheckError(SweetspotError, RuntimeError):
+    """Data or a run failed a check: books out of balance, a wrong hash, a closed gate."""
+
+
+class EngineError(SweetspotError, RuntimeError):
+    """A sampler, rater, log-prob scorer or trainer failed."""
+
+
+class StoreError(SweetspotError, OSError):
+    """Object storage failed, or does not keep the promises a commit needs."""

@@ -1,0 +1,1 @@
+"""Checks of preference data before it is trained on: agreement, bias, duplicates, coverage, degeneration."""

@@ -1,0 +1,178 @@
+"""What Prefect sees of a night: one task per stage, a progress bar, and a table of what went in and out."""
+
+import logging
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, TypeVar
+from uuid import UUID
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import flow_run
+
+from sweetspot import ids
+from sweetspot.config import Curate
+from sweetspot.errors import EngineError, StoreError
+from tasks import _ray
+from tasks._stage import Run
+from tasks._store import Store
+from tasks._tables import TableRef
+
+T = TypeVar("T")
+RETRIED = (EngineError, StoreError)
+
+
+@dataclass
+class Night:
+    """One run as it unfolds.
+
+    Attributes:
+        run: where stages work.
+        logical_date: UTC date the run is for.
+        tables: what stages have made so far, by schema name.
+    """
+
+    run: Run
+    logical_date: str
+    tables: dict[str, TableRef] = field(default_factory=dict)
+
+    def stage(self, function: Callable[..., TableRef], *args: Any, **kwargs: Any) -> TableRef:
+        """Run one stage as a Prefect task and enter its table in the night's books."""
+        ref = self.step(function, *args, **kwargs)
+        self.enter(ref)
+        return ref
+
+    def step(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        """Run any function as a Prefect task; only failures of engines and stores are retried."""
+        name = getattr(function, "__name__", "step")
+        as_task = task(
+            function,
+            name=name,
+            task_run_name=name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=2,
+            retry_delay_seconds=5,
+            retry_condition_fn=_is_worth_retrying,
+        )
+        return as_task(*args, **kwargs)
+
+    def enter(self, *refs: TableRef) -> None:
+        """Log a table's figures and keep it for delivery."""
+        for ref in refs:
+            self.tables[ref.name] = ref
+            row = stage_row(ref)
+            dropped = f", dropped {row['dropped']} ({row['reasons']})" if row["dropped"] else ""
+            get_run_logger().info(
+                "%s: %s %ss in, %s out%s, %s rows, %s s",
+                *(row[key] for key in ("stage", "in", "unit", "out")), dropped, row["rows"], row["seconds"],
+            )  # fmt: skip
+            for note in ref.notes:
+                get_run_logger().info("%s: %s", row["stage"], note)
+
+    def publish_table(self) -> None:
+        """Show the books as a Prefect artifact."""
+        rows = [stage_row(ref) for ref in self.tables.values()]
+        create_table_artifact(
+            key=f"{_slug(self.run.dataset)}-stages", table=rows, description=f"Stages of {self.run.run_id}"
+        )
+
+
+def _is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
+    try:
+        state.result(raise_on_failure=True)
+    except RETRIED:
+        return True
+    except Exception:
+        # Prefect hands over whatever the stage raised; all else would fail again the same way.
+        return False
+    return False
+
+
+def stage_row(ref: TableRef) -> dict[str, Any]:
+    """One line of the stage table."""
+    book = ref.book
+    reasons = {reason: rows["count"] for reason, rows in book["dropped"].items()}
+    return {
+        "stage": book["stage"],
+        "unit": book["unit"],
+        "in": book["rows_in"]["count"],
+        "out": book["rows_out"]["count"],
+        "dropped": sum(reasons.values()),
+        "reasons": ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())),
+        "rows": ref.rows,
+        "seconds": round(ref.seconds, 1),
+        "chunks reused": f"{ref.reused_chunks} of {ref.chunks}",
+    }
+
+
+class _ProgressBar:
+    """One progress artifact per stage, updated in place with the time still to go."""
+
+    def __init__(self) -> None:
+        self._bars: dict[str, tuple[UUID, float, int]] = {}
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage not in self._bars:
+            bar = create_progress_artifact(progress=100.0 * done / max(total, 1), key=_slug(stage), description=stage)
+            self._bars[stage] = (bar, time.monotonic(), done)
+            return
+        bar, started, first = self._bars[stage]
+        pace = (time.monotonic() - started) / max(done - first, 1)
+        left = f"{stage}: chunk {done} of {total}, about {pace * (total - done):.0f} s left"
+        logging.getLogger("tasks").info(left)
+        update_progress_artifact(bar, progress=100.0 * done / max(total, 1), description=left)
+
+
+@contextmanager
+def night(config: Curate) -> Iterator[Night]:
+    """Open a run: prove the store can be trusted, connect to the cluster, keep the books.
+
+    The run's identity is its logical date and its settings, so a restarted run is the same run.
+    """
+    Store(config.store).probe()
+    date = logical_date()
+    run_id = f"{config.dataset}-{date}-{ids.fingerprint(config.model_dump(mode='json'))[:8]}"
+    run = Run(config.store, config.dataset, run_id, config.cluster, _ProgressBar())
+    book = Night(run, date)
+    with _ray.cluster(config.cluster):
+        try:
+            yield book
+        finally:
+            if book.tables:
+                book.publish_table()
+
+
+def logical_date() -> str:
+    """UTC date the run was scheduled for, so a late run keeps its date."""
+    scheduled = flow_run.scheduled_start_time
+    return (scheduled or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d")
+
+
+def code_commit() -> str:
+    """Commit of the checkout, or the installed version."""
+    root = Path(__file__).resolve().parent.parent
+    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else "unknown"
+
+
+def lock_sha256() -> str:
+    """Hash of the lock file of the checkout; empty when installed without one."""
+    lock = Path(__file__).resolve().parent.parent / "requirements-cpu.lock"
+    return sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
+
+
+def _slug(name: str) -> str:
+    return "".join(character if character.isalnum() else "-" for character in name.lower()).strip("-")
+
+
+def summary_rows(tables: Mapping[str, TableRef]) -> list[dict[str, Any]]:
+    """The stage table as plain rows."""
+    return [stage_row(ref) for ref in tables.values()]

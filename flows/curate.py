@@ -1,0 +1,105 @@
+"""`curate`: prompts, or responses with scores, to a published dataset version."""
+
+import logging
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow
+
+from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
+from flows._night import Night, code_commit, lock_sha256, night, summary_rows
+from sweetspot.config import Curate
+from sweetspot.engines.raters import rater_revision
+from tasks._policies import PolicyRef, current_policy, start_policy
+from tasks.build_pairs import build_pairs
+from tasks.clean_scores import clean_scores
+from tasks.deliver_dataset import DeliveredVersion, Publication, deliver_dataset
+from tasks.load_prompts import load_prompts, load_responses
+from tasks.relabel_pairs import relabel_pairs
+from tasks.sample_responses import MU_2SIGMA_NEEDS, sample_responses
+from tasks.score_implicit import score_implicit
+from tasks.score_responses import score_responses
+from tasks.select_pairs import select_pairs
+from tasks.validate import validate
+
+
+@flow(name="curate", flow_run_name="curate-{config.dataset}")
+def curate(config: Curate = Curate()) -> dict[str, Any]:
+    """Prompts, or responses with scores, to a cleaned, margin-selected, published dataset version."""
+    with night(config) as book:
+        return report(curate_tables(config, book), book)
+
+
+def curate_tables(config: Curate, book: Night) -> DeliveredVersion:
+    """Every stage, in order; each reads tables by key and leaves one table and its book."""
+    run, models = book.run, dict[str, Any]()
+    warn(config)
+    if config.prompts.starts_from == "prompts":
+        models = _sample_and_score(config, book)
+    else:
+        book.enter(*book.step(load_responses, config.prompts, run).values())
+    prompts, responses, scores = (book.tables[name] for name in ("prompts", "responses", "scores"))
+    implicit = book.tables.get("implicit")
+    checks = book.stage(validate, responses, scores, config.validation, run)
+    quality = book.stage(clean_scores, scores, checks, config.cleaning, run)
+    pairs = book.stage(build_pairs, prompts, responses, quality, config.pairing, run, implicit=implicit)
+    selected = book.stage(select_pairs, pairs, config.selection, run)
+    book.stage(relabel_pairs, prompts, responses, pairs, selected, config.relabelling, run, implicit=implicit)
+    facts = _publication(config, book, models)
+    return book.step(deliver_dataset, book.tables, facts, store_uri=config.store, dataset=config.dataset)
+
+
+def _sample_and_score(config: Curate, book: Night) -> dict[str, Any]:
+    """The part of the night that needs models; returns their revisions."""
+    sampling, run = config.sampling, book.run
+    policy, start = policies(config)
+    prompts = book.stage(load_prompts, config.prompts, run)
+    responses = book.stage(sample_responses, prompts, policy, sampling, run)
+    scores = book.stage(score_responses, prompts, responses, config.scoring, run)
+    if config.implicit.enabled:
+        book.stage(score_implicit, prompts, responses, scores, (policy, start), config.implicit, run)
+    return {
+        "policy": policy.to_json(),
+        "reference": start.to_json(),
+        "raters": {rater.name: rater_revision(rater) for rater in config.scoring.raters},
+    }
+
+
+def policies(config: Curate) -> tuple[PolicyRef, PolicyRef]:
+    """The sampling policy (the last promoted one, where there is one) and the start policy."""
+    sampling = config.sampling
+    policy = current_policy(
+        config.store, config.dataset, sampling.policy, sampling.revision, use_promoted=sampling.use_promoted
+    )
+    return policy, start_policy(sampling.policy, sampling.revision)
+
+
+def warn(config: Curate) -> None:
+    """Say in the log what cannot work as its setting suggests."""
+    few = config.prompts.starts_from == "prompts" and config.sampling.n < MU_2SIGMA_NEEDS
+    if config.pairing.rejected == "mu-2sigma" and few:
+        always = config.sampling.n <= 10
+        logging.getLogger("tasks").warning(
+            "pairing.rejected=mu-2sigma with sampling.n=%d: the rule %s min; use n >= %d, or min_of_5",
+            config.sampling.n,
+            "is identical to" if always else "seldom differs from",
+            MU_2SIGMA_NEEDS,
+        )
+
+
+def _publication(config: Curate, book: Night, models: dict[str, Any]) -> Publication:
+    return Publication(
+        run_id=book.run.run_id,
+        logical_date=book.logical_date,
+        created_utc=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        code_commit=code_commit(),
+        lock_sha256=lock_sha256(),
+        config=config.model_dump(mode="json"),
+        models=models,
+    )
+
+
+def report(version: DeliveredVersion, book: Night) -> dict[str, Any]:
+    """What the flow returns and the terminal prints."""
+    return {"version": asdict(version), "stages": summary_rows(book.tables), "run_id": book.run.run_id}

@@ -1,0 +1,80 @@
+"""Run a flow in this process and tell a person what happened; or only say what would."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from sweetspot.config import Curate, Nightly, Section
+from tasks._sources import read_source
+
+console = Console(highlight=False)
+COLUMNS = ("stage", "unit", "in", "out", "dropped", "reasons", "rows", "seconds", "chunks reused")
+
+
+def run_flow(name: str, settings: Section) -> dict[str, Any]:
+    """Run `nightly`, `curate` or `train` and print its result."""
+    from flows.curate import curate
+    from flows.nightly import nightly
+    from flows.train import train
+
+    result = {"nightly": nightly, "curate": curate, "train": train}[name](settings)
+    print_result(result)
+    return result
+
+
+def print_result(result: dict[str, Any]) -> None:
+    """The stage table, the version, the held-out result and where to look next."""
+    if "stages" in result:
+        print_stages(result["stages"])
+    if "version" in result:
+        version = result["version"]
+        console.print(f"version    {version['uri']}", soft_wrap=True)
+        console.print(f"rows       {version['rows']['train']} train, {version['rows']['eval']} eval")
+        console.print(f"report     {version['uri']}/report.html", soft_wrap=True)
+    if "training" in result:
+        print_training(result["training"])
+    console.print("look       sweetspot serve   (opens the Prefect UI with this run)")
+
+
+def print_stages(stages: list[dict[str, Any]]) -> None:
+    """What went in and out of every stage."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column in ("stage", "unit", "reasons") else "right")
+    for row in stages:
+        table.add_row(*(str(row[column]) for column in COLUMNS))
+    console.print(table)
+
+
+def print_training(trained: dict[str, Any]) -> None:
+    """Held-out result before and after, and what the gate decided."""
+    low, high = trained["gain_interval"]
+    gain = trained["after"] - trained["before"]
+    console.print(
+        f"held out   {trained['before']:.1%} before, {trained['after']:.1%} after: {gain:+.1%} (95 % {low:+.1%} to {high:+.1%})"
+    )
+    verdict = "promoted; it samples the next night" if trained["promoted"] else "refused"
+    console.print(f"policy     {trained['policy']['revision']} {verdict}")
+    for reason in trained["reasons"]:
+        console.print(f"           {reason}")
+
+
+def plan(name: str, settings: Section) -> None:
+    """Print resolved settings and the rows and tokens the run would make, without running it."""
+    console.print_json(json.dumps({"flow": name, **settings.model_dump(mode="json")}))
+    if not isinstance(settings, Curate):
+        return
+    source = read_source(settings.prompts.source, limit=settings.prompts.limit)
+    console.print(f"prompts    {len(source.rows)} rows in {source.name}")
+    if settings.prompts.starts_from == "responses":
+        return
+    sampling = settings.sampling
+    responses = len(source.rows) * sampling.n
+    console.print(f"responses  at most {responses} ({sampling.n} per prompt), {responses * sampling.max_tokens} tokens")
+    models = len(settings.scoring.raters) + (2 if settings.implicit.enabled else 0)
+    console.print(f"forwards   {responses * models} ({models} scores of every response)")
+    if isinstance(settings, Nightly):
+        exam = settings.prompts.held_out_fraction * len(source.rows) * settings.evaluation.samples
+        console.print(f"exam       about {exam:.0f} responses of each of two policies")

@@ -1,0 +1,100 @@
+"""Solves weighted graph Laplacians of one pair list for many weights.
+
+Two solvers: a banded Cholesky factorisation where reordering makes the band cheap (small problems,
+chains, tournaments among neighbours in rank), and conjugate gradients with a diagonal preconditioner
+elsewhere, where the graph is well connected and no factor would fit in memory. Nothing is ever n x n
+on the second path, and nothing is regularised: one item per component is pinned in the first, and the
+second works in the range of the Laplacian.
+"""
+
+import numpy as np
+from scipy.linalg import solveh_banded
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import reverse_cuthill_mckee
+
+from sweetspot._checks import FloatArray
+from sweetspot._graph import ComparisonGraph, Pairs, pair_keys
+
+# Floating-point operations of one banded factorisation that are worth more than iterating.
+_DIRECT_WORK = 4e8
+_CG_STEPS = 400
+
+
+class PairLaplacian:
+    """Laplacian of the graph of a pair list, its weights given anew for each solve."""
+
+    def __init__(self, pairs: Pairs, graph: ComparisonGraph) -> None:
+        self._pairs, self._graph, n = pairs, graph, pairs.n_items
+        keys, self._edge = np.unique(pair_keys(pairs), return_inverse=True)
+        self._low, self._high = keys // n, keys % n
+        n_edges = keys.size
+        both = (np.concatenate([self._low, self._high]), np.concatenate([self._high, self._low]))
+        numbered = csr_array((np.tile(np.arange(n_edges, dtype=np.float64), 2), both), shape=(n, n))
+        order = reverse_cuthill_mckee(numbered, symmetric_mode=True).astype(np.int64)
+        position = np.empty(n, dtype=np.int64)
+        position[order] = np.arange(n)
+        reach = np.abs(position[self._low] - position[self._high])
+        width = int(reach.max(initial=0))
+        self.is_direct = n * float(width + 1) ** 2 <= _DIRECT_WORK
+        if self.is_direct:
+            self._prepare_band(order, position, width)
+        else:
+            self._slot = numbered.data.astype(np.int64)
+            self._adjacency = numbered
+
+    def _prepare_band(self, order: np.ndarray, position: np.ndarray, width: int) -> None:
+        _, pinned = np.unique(self._graph.component, return_index=True)
+        self._is_pinned = np.zeros(self._pairs.n_items, dtype=np.bool_)
+        self._is_pinned[pinned] = True
+        inner = ~(self._is_pinned[self._low] | self._is_pinned[self._high])
+        first, second = position[self._low[inner]], position[self._high[inner]]
+        self._inner, self._order, self._width = inner, order, width
+        self._band_row, self._band_column = np.abs(first - second), np.minimum(first, second)
+
+    def solve(self, weight: FloatArray, flow: FloatArray, *, tolerance: float) -> FloatArray:
+        """Return x (n,), mean 0 per component, with  sum_e weight_e (x_i - x_j) = sum_e flow_e  at each item.
+
+        Args:
+            weight: Weight of each row (E,), > 0 on rows that connect a component.
+            flow: Right-hand side per row (E,); its divergence is what x must produce.
+            tolerance: Relative error at which conjugate gradients stop; the direct solver ignores it.
+        """
+        goal = self._pairs.divergence(flow)
+        edge_weight = np.bincount(self._edge, weight, minlength=self._low.size)
+        if self.is_direct:
+            try:
+                return self._graph.centred(self._solve_band(edge_weight, goal))
+            except np.linalg.LinAlgError:
+                return np.zeros_like(goal)
+        return self._graph.centred(self._solve_iteratively(edge_weight, goal, tolerance))
+
+    def _solve_band(self, edge_weight: FloatArray, goal: FloatArray) -> FloatArray:
+        n = self._pairs.n_items
+        degree = np.bincount(self._low, edge_weight, n) + np.bincount(self._high, edge_weight, n)
+        band = np.zeros((self._width + 1, n))
+        band[0] = np.where(self._is_pinned | (degree == 0), 1.0, degree)[self._order]
+        band[self._band_row, self._band_column] = -edge_weight[self._inner]
+        target = np.where(self._is_pinned, 0.0, goal)[self._order]
+        x = np.empty(n)
+        x[self._order] = solveh_banded(band, target, lower=True, overwrite_ab=True, check_finite=False)
+        return x
+
+    def _solve_iteratively(self, edge_weight: FloatArray, goal: FloatArray, tolerance: float) -> FloatArray:
+        adjacency = self._adjacency
+        adjacency.data = edge_weight[self._slot]
+        degree = adjacency @ np.ones(goal.size)
+        scale = np.divide(1.0, degree, out=np.zeros_like(degree), where=degree > 0)
+        x, residual = np.zeros_like(goal), goal.copy()
+        direction = scaled = scale * residual
+        energy = start = float(residual @ scaled)
+        for _ in range(_CG_STEPS):
+            if energy <= tolerance * tolerance * start:
+                break
+            image = degree * direction - adjacency @ direction
+            step = energy / float(direction @ image)
+            x += step * direction
+            residual -= step * image
+            scaled = scale * residual
+            before, energy = energy, float(residual @ scaled)
+            direction = scaled + (energy / before) * direction
+        return x

@@ -1,0 +1,92 @@
+"""Rater parameters found once over a night, then applied to any part of it.
+
+`raters.consensus` needs all scores at once for the raters' offsets and scales. A night is worked in
+chunks, so the parameters are found on all scores (or on a fixed random part of very many) and every
+chunk is cleaned with the same ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from sweetspot.errors import ContractError
+from sweetspot.raters import _flag_cells, _standardised_rows, consensus
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What cleaning needs to know of the whole night.
+
+    Attributes:
+        offset: (K,) typical score of each rater, in its unit.
+        scale: (K,) spread of each rater, in its unit; 0 leaves the rater out.
+        threshold: residual in rater standard deviations above which a cell stands alone.
+        method: method of the consensus that was used.
+        warnings: what `consensus` had to say.
+    """
+
+    offset: tuple[float, ...]
+    scale: tuple[float, ...]
+    threshold: float
+    method: str
+    warnings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CleanedRows:
+    """Consensus of some rows under a calibration.
+
+    Attributes:
+        quality: (R,) unit rater standard deviations; NaN for a row without a usable score.
+        usable: (R,) scores that counted.
+        outliers: (R,) scores flagged as one rater's error.
+        disagreement: (R,) more flagged scores than can be corrected.
+    """
+
+    quality: NDArray[np.float64]
+    usable: NDArray[np.int64]
+    outliers: NDArray[np.int64]
+    disagreement: NDArray[np.bool_]
+
+
+def calibrate(scores: ArrayLike, *, method: str = "auto", threshold: float | None = None) -> Calibration:
+    """Find offsets, scales and threshold of K raters from (R, K) scores; see `raters.consensus`."""
+    fit = consensus(scores, method=method, threshold=threshold)
+    return Calibration(
+        offset=tuple(fit.rater_offset.tolist()),
+        scale=tuple(fit.rater_scale.tolist()),
+        threshold=fit.threshold,
+        method=fit.method,
+        warnings=fit.warnings,
+    )
+
+
+def apply_calibration(scores: ArrayLike, calibration: Calibration) -> CleanedRows:
+    """Clean (R, K) scores with known rater parameters.
+
+    z = (score - offset) / scale; quality is the row's median of z (its mean for the method `mean`).
+
+    Raises:
+        ContractError: the scores have another number of raters than the calibration.
+
+    Notes:
+        For `median` and `mean` the result on all rows equals that of `raters.consensus`. For `rank1` the
+        fitted offsets and scales are kept, and a row's quality is the median of its z.
+    """
+    table = np.asarray(scores, dtype=np.float64)
+    if table.ndim != 2 or table.shape[1] != len(calibration.scale):
+        raise ContractError(
+            f"scores: shape {table.shape}, expected (rows, {len(calibration.scale)}) as in the calibration"
+        )
+    scale = np.asarray(calibration.scale)
+    quality, residual = _standardised_rows(
+        table, np.asarray(calibration.offset), scale, use_mean=calibration.method == "mean"
+    )
+    _, outlier, disagreement = _flag_cells(residual, calibration.threshold)
+    return CleanedRows(
+        quality=quality,
+        usable=np.count_nonzero(~np.isnan(table) & (scale > 0), axis=1).astype(np.int64),
+        outliers=np.count_nonzero(outlier, axis=1).astype(np.int64),
+        disagreement=disagreement,
+    )

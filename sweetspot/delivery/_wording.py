@@ -1,0 +1,150 @@
+"""Numbers in words, text made safe to show, and the templates that use both.
+
+Every text that reaches a template passes through `visible`, then through the escaping of its format,
+unless the code here marked it as finished (`Markup`). So a template cannot forget to escape.
+"""
+
+import json
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).parent / "templates"
+MINUS = "\N{MINUS SIGN}"
+
+# Controls, formats that reorder or hide text (bidirectional overrides, zero-width), halves of surrogate pairs.
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# The joiners belong to Persian spelling and to emoji; they cannot reorder text.
+_HARMLESS = frozenset("\n\t\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}")
+_MARKDOWN = str.maketrans(
+    {character: f"\\{character}" for character in "\\`*_[]|~#"}
+    | {"<": "&lt;", ">": "&gt;", "&": "&amp;", "\n": " ", "\t": " "}
+)
+
+
+def visible(text: str) -> str:
+    """Text in which every character that hides, reorders or cannot be encoded is written as U+XXXX in brackets."""
+    if text.isprintable():
+        return text
+    return "".join(
+        f"[U+{ord(one):04X}]" if one not in _HARMLESS and unicodedata.category(one) in _UNSEEN else one for one in text
+    )
+
+
+def capped(text: str, limit: int) -> str:
+    """At most `limit` characters of a text, saying when it was cut."""
+    return text if len(text) <= limit else f"{text[:limit]}\n[cut here; {count(len(text))} characters in all]"
+
+
+def markdown(text: str) -> Markup:
+    """Text as literal Markdown: no emphasis, link, image, HTML, table cell or bare address comes of it."""
+    return Markup(visible(text).translate(_MARKDOWN).replace("://", ":&#47;&#47;").replace("www.", "www&#46;"))
+
+
+def code(text: object) -> Markup:
+    """Text as a Markdown code span that fits in a table cell."""
+    one_line = " ".join(visible(str(text)).replace("`", "'").split())
+    return Markup(f"`{one_line.replace('|', chr(92) + '|')}`") if one_line else Markup("")
+
+
+def count(number: int) -> str:
+    """1234567 as 1,234,567."""
+    return f"{number:,}".replace("-", MINUS)
+
+
+def decimal(number: float, digits: int = 2) -> str:
+    """A number with fixed digits and a true minus sign."""
+    rounded = f"{number:,.{digits}f}"
+    is_zero = not rounded.strip("-0.,")
+    return rounded.removeprefix("-") if is_zero else rounded.replace("-", MINUS)
+
+
+def percent(share: float) -> str:
+    """A share as a percentage with the digits that matter: 0 %, <0.1 %, 4.3 %, 57 %, 100 %."""
+    value = 100 * share
+    if 0 < value < 0.1:
+        return "<0.1 %"
+    if 99.9 < value < 100:
+        return ">99.9 %"
+    whole = value == round(value) or 10 <= abs(value) <= 90
+    return f"{decimal(value, 0 if whole else 1)} %"
+
+
+def share(part: int, whole: int) -> float:
+    """part / whole, 0 when there is no whole."""
+    return part / whole if whole else 0.0
+
+
+def size(number: int) -> str:
+    """Bytes in decimal units."""
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:,.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 0.4 s, 38 s, 12 min 5 s, 3 h 20 min."""
+    if seconds < 59.5:
+        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{count(minutes // 60)} h {minutes % 60} min"
+
+
+def plural(number: int, noun: str) -> str:
+    """1 pair, 2 pairs."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def indented_json(value: Any) -> str:
+    """Plain values as readable JSON."""
+    return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+
+
+_FILTERS: dict[str, Callable[..., Any]] = {
+    "capped": capped,
+    "code": code,
+    "count": count,
+    "decimal": decimal,
+    "duration": duration,
+    "indented_json": indented_json,
+    "percent": percent,
+    "size": size,
+}
+
+
+def render_html(template: str, **values: Any) -> str:
+    """Fill an HTML template; every text is made visible and escaped."""
+    return _environment(html=True).get_template(template).render(**values)
+
+
+def render_markdown(template: str, **values: Any) -> str:
+    """Fill a Markdown template; every text is made visible and literal."""
+    return _environment(html=False).get_template(template).render(**values)
+
+
+def _environment(*, html: bool) -> Environment:
+    def finish(value: Any) -> Any:
+        if not isinstance(value, str) or isinstance(value, Markup):
+            return value
+        return visible(value) if html else markdown(value)
+
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=html,
+        finalize=finish,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(_FILTERS)
+    return environment

@@ -1,0 +1,143 @@
+"""Pretraining of the policy: next-token training of a small Llama on the noisy corpus.
+
+One thread, deterministic kernels and explicit seeds, so equal seeds give equal weights on one machine.
+"""
+
+import math
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from sweetspot.world.corpus import corpus_messages, noisy_reply
+from sweetspot.world.problems import problem_stream
+from sweetspot.world.tokenizer import ASSISTANT, MAX_LENGTH_TOKENS
+
+IGNORED = -100  # the label torch's cross entropy skips
+WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """How the policy is trained: steps, documents per step, learning rate and its warm-up."""
+
+    steps: int = 900
+    batch: int = 64
+    learning_rate: float = 2e-3
+    warmup_steps: int = 60
+    layers: int = 5
+
+
+@contextmanager
+def deterministic_torch(seed: int) -> Iterator[None]:
+    """Seeded, single-threaded, deterministic torch inside the block; the caller's state after it."""
+    threads, was_deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            yield
+    finally:
+        torch.use_deterministic_algorithms(was_deterministic)
+        torch.set_num_threads(threads)
+
+
+def llama_config(tokenizer: PreTrainedTokenizerFast, *, layers: int) -> LlamaConfig:
+    """The architecture shared by policy and reward model: width 128, 4 heads, tied embeddings."""
+    return LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=128,
+        intermediate_size=352,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=4,
+        max_position_embeddings=MAX_LENGTH_TOKENS,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+
+def corpus_documents(tokenizer: PreTrainedTokenizerFast, *, seed: int) -> Iterator[list[int]]:
+    """Endless token ids of the noisy corpus, one document per problem of the pretraining split."""
+    rng = random.Random(f"corpus-{seed}")
+    for problem in problem_stream("pretrain", seed=seed):
+        prompt = tokenizer.apply_chat_template(
+            corpus_messages(problem, rng=rng), tokenize=False, add_generation_prompt=True
+        )
+        reply = noisy_reply(problem, rng=rng)
+        text = f"{prompt}{reply.text}{tokenizer.eos_token if reply.ends else ''}"
+        yield tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def similar_length_batches(documents: Iterator[list[int]], *, batch: int, seed: int) -> Iterator[list[list[int]]]:
+    """Endless batches of documents of similar length, so that little of the arithmetic is padding.
+
+    A window of `WINDOW_BATCHES` batches is sorted by length, cut, and its batches are shuffled.
+    """
+    rng = random.Random(f"batches-{seed}")
+    while True:
+        window = sorted(islice(documents, batch * WINDOW_BATCHES), key=len)
+        batches = [window[start : start + batch] for start in range(0, len(window), batch)]
+        rng.shuffle(batches)
+        yield from batches
+
+
+def response_batch(documents: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+    """Right-padded ids (B, L) and labels (B, L) that count only what follows the assistant marker."""
+    marker = tokenizer.convert_tokens_to_ids(ASSISTANT)
+    width = max(map(len, documents))
+    ids = torch.full((len(documents), width), tokenizer.pad_token_id)
+    labels = torch.full((len(documents), width), IGNORED)
+    for row, document in enumerate(documents):
+        start = document.index(marker) + 1
+        ids[row, : len(document)] = torch.tensor(document)
+        labels[row, start : len(document)] = ids[row, start : len(document)]
+    return ids, labels
+
+
+def warmup_cosine(step: int, *, steps: int, warmup_steps: int, floor: float = 0.05) -> float:
+    """Learning-rate factor: linear from 0 to 1 over the warm-up, then half a cosine down to `floor`."""
+    if step < warmup_steps:
+        return (step + 1) / warmup_steps
+    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def pretrain_policy(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, *, seed: int) -> LlamaForCausalLM:
+    """Train the policy from scratch on the noisy corpus.
+
+    Args:
+        tokenizer: From `build_tokenizer`.
+        config: Steps and sizes.
+        seed: Fixes the weights, the problems and the replies.
+
+    Returns:
+        The policy in float32, in evaluation mode.
+    """
+    with deterministic_torch(seed):
+        policy = LlamaForCausalLM(llama_config(tokenizer, layers=config.layers))
+        optimizer = torch.optim.AdamW(
+            policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_cosine(step, steps=config.steps, warmup_steps=config.warmup_steps)
+        )
+        batches = similar_length_batches(corpus_documents(tokenizer, seed=seed), batch=config.batch, seed=seed)
+        policy.train()
+        for documents in islice(batches, config.steps):
+            ids, labels = response_batch(documents, tokenizer)
+            loss = policy(input_ids=ids, labels=labels).loss
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+    return policy.eval()

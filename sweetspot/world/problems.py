@@ -1,0 +1,170 @@
+"""The problems of the embedded world: short prompts whose right answer a program can check.
+
+Every prompt belongs to exactly one split, decided by a hash of its own text, so the prompts a
+model was trained on can never be the prompts it is measured on.
+"""
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Literal
+
+from sweetspot.errors import ContractError
+
+Split = Literal["pretrain", "reward", "prompts"]
+
+# Tenths of the hash range: 7 teach the policy, 1 teaches the reward model, 2 are left for users.
+SPLIT_OF_TENTH: tuple[Split, ...] = ("pretrain",) * 7 + ("reward",) + ("prompts",) * 2
+DRAWS_PER_PROBLEM = 2000
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+DIGITS = "0123456789"
+WORDS = (
+    "ant apple arm bat bell boat book bread cake cat chair cloud cup dog door duck egg fish fox "
+    "frog glass goat gold hand hat hill house ice jam key king lake lamp leaf lion milk moon mouse "
+    "nest night oil owl pear pen pig plum queen rain ring road rose salt sea ship shoe snow sock "
+    "star stone sun tea tiger tooth train tree wall wind wolf yard zebra"
+).split()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One problem: its task, the prompt, the part of the prompt an echo repeats, the right answer."""
+
+    task: str
+    prompt: str
+    payload: str
+    answer: str
+
+    @property
+    def split(self) -> Split:
+        """The split this prompt belongs to."""
+        return split_of(self.prompt)
+
+
+def normalise(prompt: str) -> str:
+    """Lower case, single spaces, no space at the ends: two prompts are the same if this is equal."""
+    return " ".join(prompt.lower().split())
+
+
+def split_of(prompt: str) -> Split:
+    """The split of a prompt: a function of its normalised text alone, equal on every machine."""
+    digest = hashlib.sha256(normalise(prompt).encode()).digest()
+    return SPLIT_OF_TENTH[int.from_bytes(digest[:8], "big") % len(SPLIT_OF_TENTH)]
+
+
+def _letters(rng: random.Random, low: int, high: int, *, alphabet: str = LETTERS) -> str:
+    return "".join(rng.choices(alphabet, k=rng.randint(low, high)))
+
+
+def _sort_digits(rng: random.Random) -> Problem:
+    payload = _letters(rng, 3, 6, alphabet=DIGITS)
+    return Problem("sort", f"sort {payload}", payload, "".join(sorted(payload)))
+
+
+def _reverse_letters(rng: random.Random) -> Problem:
+    payload = _letters(rng, 3, 6)
+    return Problem("reverse", f"reverse {payload}", payload, payload[::-1])
+
+
+def _maximum(rng: random.Random) -> Problem:
+    numbers = [rng.randint(10, 999) for _ in range(3)]
+    payload = " ".join(map(str, numbers))
+    return Problem("max", f"max of {payload}", payload, str(max(numbers)))
+
+
+def _first_word(rng: random.Random) -> Problem:
+    words = rng.sample(WORDS, 3)
+    return Problem("first", f"first of {' '.join(words)}", " ".join(words), words[0])
+
+
+def _last_word(rng: random.Random) -> Problem:
+    words = rng.sample(WORDS, 3)
+    return Problem("last", f"last of {' '.join(words)}", " ".join(words), words[-1])
+
+
+def _addition(rng: random.Random) -> Problem:
+    a, b = rng.randint(10, 59), rng.randint(2, 39)
+    return Problem("add", f"add {a} and {b}", f"{a} and {b}", str(a + b))
+
+
+def _double_letters(rng: random.Random) -> Problem:
+    payload = _letters(rng, 3, 5)
+    return Problem("double", f"double {payload}", payload, "".join(c + c for c in payload))
+
+
+def _drop_letter(rng: random.Random) -> Problem:
+    kept = _letters(rng, 3, 5, alphabet=LETTERS[:-1])
+    dropped = rng.choice(kept)
+    return Problem("drop", f"drop {dropped} from {kept}z", kept + "z", kept.replace(dropped, "") + "z")
+
+
+def _change_letter(rng: random.Random) -> Problem:
+    payload = _letters(rng, 3, 6)
+    old, new = rng.choice(payload), rng.choice(LETTERS)
+    return Problem("change", f"change {old} to {new} in {payload}", payload, payload.replace(old, new))
+
+
+def _join_words(rng: random.Random) -> Problem:
+    words = rng.sample(WORDS, rng.randint(2, 3))
+    return Problem("join", f"join {' '.join(words)}", " ".join(words), "-".join(words))
+
+
+TASKS: dict[str, Callable[[random.Random], Problem]] = {
+    "sort": _sort_digits,
+    "reverse": _reverse_letters,
+    "max": _maximum,
+    "first": _first_word,
+    "last": _last_word,
+    "add": _addition,
+    "double": _double_letters,
+    "drop": _drop_letter,
+    "change": _change_letter,
+    "join": _join_words,
+}
+
+
+def problem_stream(split: Split, *, seed: int) -> Iterator[Problem]:
+    """Endless problems of one split, the tasks in turn; prompts may repeat.
+
+    Args:
+        split: Which prompts to draw.
+        seed: Equal seeds give equal streams.
+    """
+    rng = random.Random(f"{split}-{seed}")
+    for make in cycle(TASKS.values()):
+        problem = make(rng)
+        while problem.split != split:
+            problem = make(rng)
+        yield problem
+
+
+def unique_problems(split: Split, *, count: int, seed: int) -> list[Problem]:
+    """The first `count` problems of a stream whose normalised prompts all differ.
+
+    Args:
+        split: Which prompts to draw.
+        count: How many, at least 0.
+        seed: Equal seeds give equal lists.
+
+    Returns:
+        `count` problems in stream order, so the tasks stay nearly balanced.
+
+    Raises:
+        ContractError: The split ran out of new prompts. Ask for fewer.
+    """
+    found: dict[str, Problem] = {}
+    stream = problem_stream(split, seed=seed)
+    for _ in range(count * DRAWS_PER_PROBLEM):
+        if len(found) >= count:
+            break
+        problem = next(stream)
+        found.setdefault(normalise(problem.prompt), problem)
+    if len(found) < count:
+        raise ContractError(
+            f"count: split '{split}' gave {len(found)} different prompts in {count * DRAWS_PER_PROBLEM} draws, "
+            f"expected {count}. Ask for fewer."
+        )
+    return list(found.values())

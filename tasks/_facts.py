@@ -1,0 +1,122 @@
+"""The numbers behind a version's card and report, read from narrow columns of the run's tables."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+import pyarrow.compute as pc
+
+from sweetspot.delivery.facts import (
+    Agreement,
+    ColumnFacts,
+    LengthFacts,
+    MarginFacts,
+    QualityFacts,
+    RaterFacts,
+    VersionFacts,
+    column_facts,
+    histogram,
+    histograms,
+)
+from sweetspot.delivery.manifest import Manifest
+from sweetspot.validation.bias import length_bias
+from tasks._tables import TableRef
+from tasks.validate import figures
+
+MEASURED = ("chosen_rating", "rejected_rating", "margin", "margin_implicit", "preference_probability")
+
+
+def gather_facts(manifest: Manifest, tables: Mapping[str, TableRef], ends: Mapping[str, int]) -> VersionFacts:
+    """Measure everything the documents of a version show.
+
+    Args:
+        manifest: draft of the version's manifest.
+        tables: the run's tables by schema name.
+        ends: prompts by where they ended, as `account` found.
+    """
+    pairs = (
+        tables["pairs"].read(["pair_id", "split", "chosen_rating", "rejected_rating", "margin_external"]).to_pandas()
+    )
+    selected = tables["selected"].read(["pair_id", "route"]).to_pandas()
+    delivered = tables["delivered"].read(["prompt_id", *MEASURED]).to_pandas()
+    return VersionFacts(
+        manifest=manifest,
+        store=tables["prompts"].store,
+        prompt_source=str(manifest.config.get("prompts", {}).get("source", "")),
+        stage_seconds={str(ref.book["stage"]): round(ref.seconds, 1) for ref in tables.values()},
+        raters=_raters(tables),
+        agreement=_agreement(tables),
+        quality=_quality(pairs, tables, manifest),
+        margins=_margins(pairs, selected),
+        lengths=_lengths(tables),
+        columns={name: _column(delivered[name]) for name in MEASURED},
+        not_checked=(
+            "Duplicates and contamination: prompts are unique by hash; near copies and overlap with benchmarks "
+            "were not searched for.",
+            f"Prompts by where they ended: {', '.join(f'{end} {count}' for end, count in sorted(ends.items()))}.",
+        ),
+    )
+
+
+def _column(values: pd.Series) -> ColumnFacts:
+    return column_facts(values.astype("float64").to_numpy())
+
+
+def _raters(tables: Mapping[str, TableRef]) -> tuple[RaterFacts, ...]:
+    frame = tables["scores"].read(["rater", "rater_revision", "score"]).to_pandas()
+    return tuple(
+        RaterFacts(
+            name=str(name), revision=str(rows["rater_revision"].iloc[0]), scores=histogram(rows["score"].to_numpy())
+        )
+        for name, rows in frame.groupby("rater")
+    )
+
+
+def _agreement(tables: Mapping[str, TableRef]) -> tuple[Agreement, ...]:
+    found = figures(tables["checks"], tables["scores"])
+    scored = {name: rater["scored"] for name, rater in found["raters"].items()}
+    return tuple(
+        Agreement(first=first, second=second, rank_correlation=value, responses=min(scored[first], scored[second]))
+        for pair, value in found["agreement"].items()
+        if value is not None
+        for first, second in [pair.split(" / ")]
+    )
+
+
+def _quality(pairs: pd.DataFrame, tables: Mapping[str, TableRef], manifest: Manifest) -> QualityFacts:
+    sides = histograms({"chosen": pairs["chosen_rating"], "rejected": pairs["rejected_rating"]})
+    differs = tables["pairs"].read(["differs_from_min"])["differs_from_min"]
+    rule = manifest.config.get("pairing", {})
+    return QualityFacts(
+        chosen=sides["chosen"],
+        rejected=sides["rejected"],
+        chosen_position=str(rule.get("chosen", "")),
+        rejected_position=str(rule.get("rejected", "")),
+        pairs=len(pairs),
+        differs_from_min=int(pc.sum(differs).as_py() or 0),
+    )
+
+
+def _margins(pairs: pd.DataFrame, selected: pd.DataFrame) -> MarginFacts:
+    train = pairs[pairs["split"] == "train"]
+    kept = train[train["pair_id"].isin(selected["pair_id"])]
+    shared = histograms({"candidates": train["margin_external"], "kept": kept["margin_external"]})
+    return MarginFacts(
+        candidates=shared["candidates"], kept=shared["kept"], sft=int((selected["route"] == "sft").sum())
+    )
+
+
+def _lengths(tables: Mapping[str, TableRef]) -> LengthFacts:
+    chars = tables["checks"].read(["response_id", "chars"]).to_pandas().set_index("response_id")["chars"]
+    pairs = tables["pairs"].read(["pair_id", "chosen_id", "rejected_id"]).to_pandas()
+    pairs = pairs[pairs["pair_id"].isin(tables["selected"].read(["pair_id"])["pair_id"].to_pylist())]
+    chosen, rejected = (pairs[side].map(chars).to_numpy(dtype=float) for side in ("chosen_id", "rejected_id"))
+    bias = length_bias(chosen, rejected)
+    sides = histograms({"chosen": chosen, "rejected": rejected})
+    return LengthFacts(
+        chosen=sides["chosen"],
+        rejected=sides["rejected"],
+        unit="characters",
+        longer_chosen_rate=bias.longer_chosen_rate,
+        low=bias.interval[0],
+        high=bias.interval[1],
+    )

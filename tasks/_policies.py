@@ -1,0 +1,110 @@
+"""Policies: where the start policy lies, which one was promoted, and how a new one is committed."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from sweetspot import ids
+from sweetspot.engines.revision import check_safe, model_revision
+from sweetspot.errors import CheckError
+from tasks._store import Store
+
+
+@dataclass(frozen=True)
+class PolicyRef:
+    """A policy by name and content.
+
+    Attributes:
+        path: directory or hub name; for a policy in the store, its key prefix.
+        revision: hash of its files, or the hub commit.
+        store: URI of the store it lies in; empty for a directory or a hub model.
+    """
+
+    path: str
+    revision: str
+    store: str = ""
+
+    def local_path(self) -> Path | str:
+        """A directory (or hub name) an engine can load; a policy in the store is fetched once per machine."""
+        if not self.store:
+            return self.path
+        folder = _cache() / self.revision
+        marker = json.loads(Store(self.store).read(f"{self.path}/policy.json"))
+        for entry in marker["files"]:
+            _fetch(Store(self.store), f"{self.path}/{entry['path']}", folder / entry["path"], entry["sha256"])
+        return folder
+
+    def to_json(self) -> dict[str, str]:
+        """Plain JSON."""
+        return asdict(self)
+
+
+def start_policy(path: str, revision: str = "") -> PolicyRef:
+    """The policy a user named, after checking that it exists and holds nothing that runs code."""
+    check_safe(path)
+    return PolicyRef(path if not Path(path).is_dir() else str(Path(path).absolute()), model_revision(path, revision))
+
+
+def current_policy(store_uri: str, dataset: str, path: str, revision: str, *, use_promoted: bool) -> PolicyRef:
+    """The last promoted policy of the dataset, else the start policy."""
+    promoted = Store(store_uri).read_if_there(_pointer(dataset)) if use_promoted else None
+    if promoted is None:
+        return start_policy(path, revision)
+    return PolicyRef(**json.loads(promoted)["policy"])
+
+
+def commit_policy(store_uri: str, prefix: str, folder: Path, facts: Mapping[str, Any]) -> PolicyRef:
+    """Write a policy's files to the store, then `policy.json`, which makes it one."""
+    store, files = Store(store_uri), []
+    for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        data = path.read_bytes()
+        store.commit(f"{prefix}/{path.name}", data)
+        files.append({"path": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    revision = model_revision(str(folder), "")
+    marker = ids.canonical_json({"revision": revision, "files": files, **facts})
+    store.commit(f"{prefix}/policy.json", marker)
+    return PolicyRef(prefix, revision, store_uri)
+
+
+def find_policy(store_uri: str, prefix: str) -> PolicyRef | None:
+    """The committed policy at a prefix, or None."""
+    marker = Store(store_uri).read_if_there(f"{prefix}/policy.json")
+    return None if marker is None else PolicyRef(prefix, json.loads(marker)["revision"], store_uri)
+
+
+def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
+    """Move the dataset's pointer to the new policy.
+
+    Raises:
+        CheckError: somebody else moved it meanwhile; their policy stays.
+    """
+    store = Store(policy.store)
+    before = store.read_if_there(_pointer(dataset))
+    data = ids.canonical_json({"policy": policy.to_json(), "trained_on": version})
+    if before != data and not store.swap(_pointer(dataset), before, data):
+        raise CheckError(f"{_pointer(dataset)}: another run promoted a policy meanwhile; ours is kept, not promoted")
+
+
+def _pointer(dataset: str) -> str:
+    return f"{dataset}/policies/promoted.json"
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("SWEETSPOT_CACHE", Path(tempfile.gettempdir()) / f"sweetspot-{os.getuid()}"))
+
+
+def _fetch(store: Store, key: str, path: Path, sha256: str) -> None:
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == sha256:
+        return
+    data = store.read(key)
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise CheckError(f"{key}: its hash is not the committed one; the policy changed at rest")
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    partial = path.with_suffix(f".{os.getpid()}")
+    partial.write_bytes(data)
+    partial.replace(path)

@@ -1,0 +1,181 @@
+"""The only `import ray`: a local or remote cluster, chunks mapped over actors, and training jobs."""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from sweetspot.config import Cluster
+from sweetspot.errors import EngineError, SweetspotError
+
+JOB_POLL_S = 0.5
+T = TypeVar("T")
+
+# Set before the first import of Ray: it reads them once. Token authentication must be the same in
+# every process; a private cluster gets a token of its own that nobody else can read from a file.
+_ENVIRONMENT = {
+    "RAY_AUTH_MODE": "token",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+
+
+def _prepare_environment() -> None:
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    if "RAY_AUTH_TOKEN" not in os.environ and not os.environ.get("RAY_AUTH_TOKEN_PATH"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+
+
+@contextmanager
+def cluster(settings: Cluster) -> Iterator[str]:
+    """Connect to the cluster, or start a private one on loopback; yields the address of its dashboard.
+
+    Already connected: yields at once and leaves the connection to whoever opened it.
+    """
+    _prepare_environment()
+    import ray
+
+    if ray.is_initialized():
+        yield _dashboard()
+        return
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if settings.address == "local":
+        options |= {"num_cpus": settings.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
+    ray.init(address=settings.address, **options)
+    _quiet_ray_data()
+    try:
+        yield _dashboard()
+    finally:
+        ray.shutdown()
+
+
+def _dashboard() -> str:
+    import ray
+
+    return str(ray.get_runtime_context().worker.node.webui_url or "")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _quiet_ray_data() -> None:
+    import logging
+
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False  # pyright: ignore[reportAttributeAccessIssue]
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+
+
+class _ChunkActor:
+    """Opens a stage's work once (models load here), then handles one chunk per call."""
+
+    def __init__(self, open_work: Callable[[], Callable[[int], dict[str, Any]]]) -> None:
+        self.work = open_work()
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        receipts = [self.work(int(index)) for index in batch["chunk"]]
+        return {"receipt": receipts}
+
+
+def map_chunks(
+    open_work: Callable[[], Callable[[int], dict[str, Any]]],
+    chunks: Sequence[int],
+    *,
+    settings: Cluster,
+    models: bool,
+) -> Iterator[dict[str, Any]]:
+    """Run a stage's work over chunk numbers on the cluster; yields receipts as chunks commit.
+
+    Args:
+        open_work: picklable; called once per actor, returns the function from chunk number to receipt.
+        chunks: chunk numbers still to do.
+        settings: actors and GPUs to use.
+        models: the work holds a model, so its actors take the configured GPUs.
+
+    Raises:
+        SweetspotError: the stage's own error, as it was raised in the actor.
+        EngineError: an actor died.
+    """
+    import ray
+    import ray.exceptions
+
+    compute = ray.data.ActorPoolStrategy(min_size=1, max_size=min(settings.max_actors, len(chunks)))
+    dataset = ray.data.from_items([{"chunk": index} for index in chunks], override_num_blocks=len(chunks)).map_batches(
+        _ChunkActor,
+        fn_constructor_kwargs={"open_work": open_work},
+        batch_size=1,
+        compute=compute,
+        num_cpus=1,
+        num_gpus=settings.gpus_per_actor if models else 0,
+    )
+    try:
+        for row in dataset.iter_rows():
+            yield row["receipt"]
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+    except ray.exceptions.RayError as error:
+        raise EngineError(f"a worker of this stage died: {type(error).__name__}. Committed chunks are safe") from None
+
+
+def run_once(work: Callable[[], T], *, settings: Cluster) -> T:
+    """Run one function on the cluster and return its result.
+
+    Raises:
+        SweetspotError: the function's own error.
+        EngineError: its worker died.
+    """
+    import ray
+    import ray.exceptions
+
+    remote = ray.remote(num_cpus=1, num_gpus=settings.gpus_per_actor, max_retries=1)(_call)
+    try:
+        return ray.get(remote.remote(work))
+    except ray.exceptions.RayTaskError as error:
+        raise _cause(error) from None
+    except ray.exceptions.RayError as error:
+        raise EngineError(f"a worker died: {type(error).__name__}. Committed chunks are safe") from None
+
+
+def _call(work: Callable[[], T]) -> T:
+    return work()
+
+
+def _cause(error: BaseException) -> SweetspotError:
+    """Our own error inside Ray's wrappers, else an EngineError that names the type and never the data."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, SweetspotError):
+            return type(seen)(str(seen.args[0]) if seen.args else str(seen))
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    return EngineError(f"a worker failed with {type(error).__name__}. Committed chunks are safe; see the Ray logs")
+
+
+def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str) -> str:
+    """Run `python -m module arguments` as a Ray job and wait for its end; returns its log.
+
+    Raises:
+        EngineError: the job did not succeed; the last lines of its log are in the message.
+    """
+    from ray.job_submission import JobStatus, JobSubmissionClient
+
+    client = JobSubmissionClient(f"http://{dashboard}")
+    passed = {key: os.environ[key] for key in ("OMP_NUM_THREADS", "AWS_ENDPOINT_URL") if key in os.environ}
+    job = client.submit_job(
+        entrypoint=" ".join([sys.executable, "-m", module, *arguments]),
+        submission_id=f"{name}-{secrets.token_hex(4)}",
+        runtime_env={"env_vars": passed},
+    )
+    final = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
+    while (status := client.get_job_status(job)) not in final:
+        time.sleep(JOB_POLL_S)
+    log = client.get_job_logs(job)
+    if status is not JobStatus.SUCCEEDED:
+        raise EngineError(f"job {job} ended as {status.value}:\n" + "\n".join(log.splitlines()[-15:]))
+    return log

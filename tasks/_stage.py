@@ -1,0 +1,167 @@
+"""How every stage runs: what is committed is skipped, the rest is mapped over the cluster, books must balance."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from sweetspot import ids
+from sweetspot.config import Cluster
+from sweetspot.delivery.books import Book, IdSet
+from sweetspot.errors import CheckError
+from sweetspot.schemas import Schema
+from tasks import _ray
+from tasks._store import Store
+from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Where a stage works and whom it tells.
+
+    Attributes:
+        store: URI of the store.
+        dataset: name of the dataset in it.
+        run_id: identity of this run, for the manifest.
+        cluster: settings of the cluster.
+        progress: called with (stage, chunks done, chunks in all) as chunks commit.
+    """
+
+    store: str
+    dataset: str
+    run_id: str
+    cluster: Cluster
+    progress: Progress = field(default=lambda stage, done, total: None)
+
+
+class ChunkWork(Protocol):
+    """One actor's work: chunks of the input tables in, rows that go on and rows that leave out."""
+
+    def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
+        """Handle one chunk."""
+        ...
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage is, apart from its work.
+
+    Attributes:
+        name: verb_noun, as in the file name.
+        version: raised by hand when the same input would give another output.
+        output: schema of the rows it makes.
+        unit: what its book counts.
+        models: its work loads a model.
+    """
+
+    name: str
+    version: int
+    output: Schema
+    unit: str
+    models: bool = False
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything a worker needs; pickled to the cluster, so it holds no open thing."""
+
+    stage: Stage
+    store: str
+    location: str
+    inputs: dict[str, TableRef]
+    open_work: Callable[[], ChunkWork]
+
+    def open(self) -> Callable[[int], dict[str, Any]]:
+        return partial(self._do_chunk, self.open_work())
+
+    def _do_chunk(self, work: ChunkWork, index: int) -> dict[str, Any]:
+        result = work({name: ref.read_chunk(index) for name, ref in self.inputs.items()})
+        book = book_of(self.stage, result)
+        book.balance()
+        return commit_chunk(Store(self.store), self.location, index, result, book=book, schema=self.stage.output)
+
+
+def book_of(stage: Stage, result: ChunkResult) -> Book:
+    """The book of one chunk: ids in, ids out, ids that left by reason."""
+    left: dict[str, list[str]] = {}
+    for row_id, reason in zip(result.dropped["row_id"].to_pylist(), result.dropped["reason"].to_pylist(), strict=True):
+        left.setdefault(reason, []).append(row_id)
+    return Book(
+        stage=stage.name,
+        unit=stage.unit,
+        rows_in=IdSet.of(result.ids_in),
+        rows_out=IdSet.of(result.ids_out),
+        dropped={reason: IdSet.of(rows) for reason, rows in left.items()},
+    )
+
+
+def location_of(run: Run, stage: Stage, inputs: Sequence[TableRef], identity: Any) -> tuple[str, str]:
+    """Key prefix and fingerprint of a stage's output."""
+    key = ids.fingerprint([stage.name, stage.version, [ref.fingerprint for ref in inputs], identity])
+    return f"{run.dataset}/tables/{stage.output.name}/{key}", key
+
+
+def run_stage(
+    stage: Stage,
+    inputs: Mapping[str, TableRef],
+    open_work: Callable[[], ChunkWork],
+    run: Run,
+    *,
+    identity: Any,
+    notes: Callable[[TableRef], tuple[str, ...]] = lambda ref: (),
+) -> TableRef:
+    """Bring a stage's table into being, chunk by chunk, redoing nothing that is committed.
+
+    Args:
+        stage: what it is.
+        inputs: tables it reads, by the name its work knows them by; all have the same chunks.
+        open_work: picklable; called once per worker.
+        run: where.
+        identity: JSON-able; every setting and revision the output depends on.
+        notes: figures for people, computed once from the finished table.
+
+    Raises:
+        CheckError: the books do not balance, or more rows failed than the run allows.
+    """
+    started = time.monotonic()
+    store = Store(run.store)
+    location, key = location_of(run, stage, list(inputs.values()), identity)
+    finished = find_table(store, location)
+    if finished is not None:
+        run.progress(stage.name, finished.chunks, finished.chunks)
+        return replace(finished, reused_chunks=finished.chunks)
+    chunks = next(iter(inputs.values())).chunks
+    todo = [index for index in range(chunks) if store.read_if_there(f"{location}/{chunk_key(index)}") is None]
+    plan = _Plan(stage, run.store, location, dict(inputs), open_work)
+    run.progress(stage.name, chunks - len(todo), chunks)
+    if todo:
+        for done, _ in enumerate(_ray.map_chunks(plan.open, todo, settings=run.cluster, models=stage.models), 1):
+            run.progress(stage.name, chunks - len(todo) + done, chunks)
+    ref = finish_table(store, stage, location, key, chunks=chunks, run=run)
+    ref = replace(ref, notes=notes(ref))
+    return replace(commit_table(store, ref), reused_chunks=chunks - len(todo), seconds=time.monotonic() - started)
+
+
+def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks: int, run: Run) -> TableRef:
+    """Add up the chunks' books and rows; the sum must balance."""
+    empty = TableRef(stage.output.name, store.uri, location, key, chunks, 0, {})
+    receipts = [empty.receipt(index) for index in range(chunks)]
+    book = Book.merge([Book.from_json(receipt["book"]) for receipt in receipts])
+    book.balance()
+    _stop_if_too_many_failed(book, run.cluster)
+    return replace(empty, rows=sum(receipt["part"]["rows"] for receipt in receipts), book=book.to_json())
+
+
+def _stop_if_too_many_failed(book: Book, settings: Cluster) -> None:
+    failed = sum(rows.count for reason, rows in book.dropped.items() if reason.startswith("failed"))
+    allowed = max(100, settings.max_failed_fraction * book.rows_in.count)
+    if failed > allowed or (failed and failed == book.rows_in.count):
+        raise CheckError(
+            f"{book.stage}: {failed} of {book.rows_in.count} {book.unit}s failed, more than the {int(allowed)} this "
+            "run allows (cluster.max_failed_fraction); nothing was published and committed chunks are kept"
+        )

@@ -1,0 +1,232 @@
+"""The only reader and writer of object storage and Parquet.
+
+What a commit rests on: `create` makes a whole object under a name nobody holds yet, or reports that
+the name is taken; `swap` replaces a pointer only if it still holds what the caller read. Nothing here
+lists a directory or trusts that a file that opens is complete: readers are given sizes and hashes.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweetspot.errors import CheckError, ConfigError, StoreError
+
+_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*$")
+SCHEMES = ("file", "s3", "gs")
+
+
+@dataclass(frozen=True)
+class Store:
+    """A folder in object storage, named by its URI; cheap to pickle and to send to workers.
+
+    Args:
+        uri: `file://relative/or/absolute`, `s3://bucket/prefix` or `gs://bucket/prefix`. Credentials and
+            endpoints come from the environment, never from the URI.
+    """
+
+    uri: str
+
+    def __post_init__(self) -> None:
+        """Refuse URIs we cannot keep promises on."""
+        parts = urlsplit(self.uri)
+        if parts.scheme not in SCHEMES:
+            raise ConfigError(f"store: got {self.uri!r}, expected one of file://, s3://, gs://")
+        if "@" in parts.netloc:
+            raise ConfigError("store: the URI holds credentials; put them in the environment instead")
+
+    @cached_property
+    def _backend(self) -> "_Folder | _Bucket":
+        if self.uri.startswith("file://"):
+            return _Folder(Path(self.uri.removeprefix("file://")).absolute())
+        return _Bucket(self.uri)
+
+    def read(self, key: str) -> bytes:
+        """Return the whole object; StoreError if it is not there."""
+        data = self.read_if_there(key)
+        if data is None:
+            raise StoreError(f"{self.uri}/{key}: no such object")
+        return data
+
+    def read_if_there(self, key: str) -> bytes | None:
+        """Return the whole object, or None if the name is free."""
+        return self._backend.read(_checked(key))
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a new object whole; False if the name is already taken, whoever took it."""
+        return self._backend.create(_checked(key), data)
+
+    def commit(self, key: str, data: bytes) -> None:
+        """Create an object, or accept that the very same bytes are already there.
+
+        Raises:
+            CheckError: the name holds other bytes, which are left as they are.
+        """
+        if not self.create(key, data) and self.read(key) != data:
+            raise CheckError(f"{self.uri}/{key}: already holds other content; nothing was overwritten")
+
+    def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
+        """Replace a pointer if it still holds `expected` (None: if it does not exist yet)."""
+        return self._backend.swap(_checked(key), expected, data)
+
+    def probe(self) -> None:
+        """Prove that this store can be written to and refuses to overwrite.
+
+        Raises:
+            StoreError: it cannot be written, or it ignores conditional writes.
+        """
+        key = f"probe/{uuid4().hex}"
+        try:
+            first, second = self.create(key, b"1"), self.create(key, b"2")
+        except (OSError, StoreError) as error:
+            raise StoreError(f"{self.uri}: cannot be written: {error}. Check path, rights and credentials") from None
+        if not first or second or self.read(key) != b"1":
+            raise StoreError(f"{self.uri}: ignores conditional writes, so two runs could overwrite each other")
+
+    def read_table(self, key: str, sha256: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a Parquet object after checking its hash.
+
+        Raises:
+            CheckError: the bytes are not the ones that were committed.
+        """
+        data = self.read(key)
+        found = hashlib.sha256(data).hexdigest()
+        if found != sha256:
+            raise CheckError(f"{self.uri}/{key}: sha256 {found[:12]}…, committed {sha256[:12]}…; it changed at rest")
+        return pq.read_table(pa.BufferReader(data), columns=columns)
+
+
+def encode_table(table: pa.Table) -> bytes:
+    """Encode a table as Parquet with page checksums and prove that it reads back whole.
+
+    Raises:
+        CheckError: what was written does not read back equal.
+    """
+    sink = pa.BufferOutputStream()
+    pq.write_table(
+        table, sink, compression="zstd", compression_level=3, write_page_checksum=True, row_group_size=65_536
+    )
+    data = sink.getvalue()
+    if not pq.read_table(pa.BufferReader(data), page_checksum_verification=True).equals(table):
+        raise CheckError(f"a table of {len(table)} rows does not read back from its own Parquet bytes")
+    return data.to_pybytes()
+
+
+def _checked(key: str) -> str:
+    if not _KEY.match(key) or len(key) > 512:
+        raise StoreError(f"object name {key[:80]!r} is not made of plain path segments")
+    return key
+
+
+class _Folder:
+    """A local directory with the promises of a bucket: whole files, no overwrite, compare-and-swap."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return (self.root / key).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, data: bytes) -> bool:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _complete_file(path.parent, data) as written:
+            try:
+                os.link(written, path)
+            except FileExistsError:
+                return False
+        _sync_directory(path.parent)
+        return True
+
+    def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
+        path = self.root / key
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with (path.parent / f".{path.name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.read(key) != expected:
+                return False
+            with _complete_file(path.parent, data) as written:
+                os.replace(written, path)
+            _sync_directory(path.parent)
+        return True
+
+
+@contextmanager
+def _complete_file(folder: Path, data: bytes) -> Iterator[str]:
+    """A temporary file in `folder` that holds `data` durably; gone afterwards unless it was renamed."""
+    handle, name = tempfile.mkstemp(dir=folder, prefix=".writing-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        yield name
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _sync_directory(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class _Bucket:
+    """An fsspec object store. Every error of a write is resolved by reading back, never by guessing."""
+
+    def __init__(self, uri: str) -> None:
+        self.scheme = urlsplit(uri).scheme
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        self.fs: Any = fsspec.filesystem(self.scheme, **options)
+        self.prefix = uri.split("://", 1)[1].rstrip("/")
+
+    def read(self, key: str) -> bytes | None:
+        try:
+            return self.fs.cat_file(f"{self.prefix}/{key}")
+        except FileNotFoundError:
+            return None
+
+    def create(self, key: str, data: bytes) -> bool:
+        try:
+            self.fs.pipe_file(f"{self.prefix}/{key}", data, mode="create")
+        except FileExistsError:
+            # A lost reply makes a store report our own write as somebody else's; `commit` compares bytes.
+            return False
+        return True
+
+    def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
+        if expected is None:
+            return self.create(key, data)
+        if self.scheme != "s3":
+            raise StoreError(f"{self.scheme}://: pointers can be moved on file:// and s3:// only")
+        bucket, _, name = f"{self.prefix}/{key}".partition("/")
+        found = self.fs.call_s3("head_object", Bucket=bucket, Key=name)
+        if self.read(key) != expected:
+            return False
+        try:
+            self.fs.call_s3("put_object", Bucket=bucket, Key=name, Body=data, IfMatch=found["ETag"])
+        except OSError as error:
+            if self.read(key) == data:
+                return True
+            if "condition" in str(error).lower() or isinstance(error, FileExistsError):
+                return False
+            raise StoreError(f"{key}: the pointer could not be moved: {error}") from None
+        return True

@@ -1,0 +1,166 @@
+"""A table in the store: chunks of Parquet with receipts, and a table receipt that makes them one.
+
+Layout, below `<dataset>/tables/<name>/<fingerprint>/`:
+
+    part-00003-<sha256[:12]>.parquet      rows of chunk 3
+    dropped-00003-<sha256[:12]>.parquet   rows that left in chunk 3, if any
+    chunk-00003.json                      the commit of chunk 3: names and hashes the two, and holds its book
+    table.json                            the commit of the table: all chunk receipts, added up
+
+The fingerprint covers the stage's code version, its settings and the fingerprints of its inputs, so
+a changed setting writes elsewhere and a chunk that is there never needs redoing.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from sweetspot import ids, schemas
+from sweetspot.delivery.books import Book
+from sweetspot.schemas import Schema
+from tasks._store import Store, encode_table
+
+SCHEMAS = {schema.name: schema for schema in schemas.TABLES}
+
+
+@dataclass(frozen=True)
+class TableRef:
+    """Where a committed table lies and what is in it; small enough for a task result.
+
+    Attributes:
+        name: name of its schema.
+        store: URI of the store.
+        location: key prefix of the table.
+        fingerprint: of everything that made it.
+        chunks: number of chunks; chunk i of every table of a run holds the same prompts.
+        rows: rows in all chunks.
+        dropped: rows that left at this stage, by reason.
+        reused_chunks: chunks found committed when the stage ran.
+        seconds: how long the run that finished it took.
+        notes: figures the stage reports, for people.
+    """
+
+    name: str
+    store: str
+    location: str
+    fingerprint: str
+    chunks: int
+    rows: int
+    book: dict[str, Any]
+    reused_chunks: int = 0
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @property
+    def schema(self) -> Schema:
+        """The table's contract."""
+        return SCHEMAS[self.name]
+
+    def read_chunk(self, index: int, columns: list[str] | None = None) -> pa.Table:
+        """Read one chunk's rows, after checking its hash."""
+        part = self.receipt(index)["part"]
+        return Store(self.store).read_table(f"{self.location}/{part['path']}", part["sha256"], columns)
+
+    def read_dropped(self, index: int) -> pa.Table:
+        """Read the rows that left in one chunk."""
+        part = self.receipt(index)["dropped"]
+        if part is None:
+            return schemas.DROPPED.table([])
+        return Store(self.store).read_table(f"{self.location}/{part['path']}", part["sha256"])
+
+    def receipt(self, index: int) -> dict[str, Any]:
+        """The commit record of one chunk."""
+        return json.loads(Store(self.store).read(f"{self.location}/{chunk_key(index)}"))
+
+    def each_chunk(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """All chunks in order."""
+        return (self.read_chunk(index, columns) for index in range(self.chunks))
+
+    def read(self, columns: list[str] | None = None) -> pa.Table:
+        """The named columns of all chunks; for narrow columns, not for texts of a whole night."""
+        return pa.concat_tables(self.each_chunk(columns))
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, as plain JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class ChunkResult:
+    """What a stage made of one chunk.
+
+    Attributes:
+        table: rows that go on, in the stage's output schema.
+        dropped: rows that left, in the DROPPED schema.
+        ids_in: ids the chunk had to account for, in the stage's unit.
+        ids_out: those of them that went on. Together with the dropped ids they must be `ids_in`.
+    """
+
+    table: pa.Table
+    dropped: pa.Table
+    ids_in: list[str]
+    ids_out: list[str]
+
+
+def chunk_key(index: int) -> str:
+    """Name of a chunk's receipt below its table."""
+    return f"chunk-{index:05d}.json"
+
+
+def commit_chunk(
+    store: Store, location: str, index: int, result: ChunkResult, *, book: Book, schema: Schema
+) -> dict[str, Any]:
+    """Write a chunk's files, then its receipt; return the receipt that counts.
+
+    If another worker committed the chunk first, its receipt is the one that counts and our files are
+    left unreferenced.
+    """
+    receipt = {
+        "chunk": index,
+        "part": _commit_file(store, location, f"part-{index:05d}", schema.check(result.table)),
+        "dropped": _commit_file(store, location, f"dropped-{index:05d}", result.dropped)
+        if len(result.dropped)
+        else None,
+        "book": book.to_json(),
+    }
+    key = f"{location}/{chunk_key(index)}"
+    if not store.create(key, ids.canonical_json(receipt)):
+        return json.loads(store.read(key))
+    return receipt
+
+
+def _commit_file(store: Store, location: str, stem: str, table: pa.Table) -> dict[str, Any]:
+    data = encode_table(table)
+    sha256 = hashlib.sha256(data).hexdigest()
+    path = f"{stem}-{sha256[:12]}.parquet"
+    store.commit(f"{location}/{path}", data)
+    return {"path": path, "bytes": len(data), "rows": len(table), "sha256": sha256}
+
+
+def find_table(store: Store, location: str) -> TableRef | None:
+    """The committed table at `location`, or None."""
+    data = store.read_if_there(f"{location}/table.json")
+    if data is None:
+        return None
+    fields = json.loads(data)
+    return TableRef(**{**fields, "notes": tuple(fields["notes"]), "store": store.uri})
+
+
+def commit_table(store: Store, ref: TableRef) -> TableRef:
+    """Make the chunks one table; the first commit of a location counts and is what is returned."""
+    fields = {key: value for key, value in ref.to_json().items() if key not in ("reused_chunks", "store")}
+    if not store.create(f"{ref.location}/table.json", ids.canonical_json(fields)):
+        return find_table(store, ref.location) or ref
+    return ref
+
+
+def dropped_table(stage: str, unit: str, rows: list[tuple[str, str, str, str]]) -> pa.Table:
+    """Build DROPPED rows from (row_id, prompt_id, reason, detail)."""
+    return schemas.DROPPED.table(
+        {"stage": stage, "unit": unit, "row_id": row, "prompt_id": prompt, "reason": reason, "detail": detail}
+        for row, prompt, reason, detail in rows
+    )

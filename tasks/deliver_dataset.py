@@ -1,0 +1,235 @@
+"""deliver_dataset: files, documents, and last the manifest, whose conditional create is the publication."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import uuid4
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweetspot import ids, schemas
+from sweetspot.delivery import card, croissant, lineage, report
+from sweetspot.delivery.books import Book
+from sweetspot.delivery.facts import VersionFacts
+from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json, parse_manifest
+from sweetspot.errors import CheckError
+from tasks._account import account, check_seams, dropped_rows
+from tasks._facts import gather_facts
+from tasks._store import Store, encode_table
+from tasks._tables import TableRef
+
+SHARD_ROWS = 100_000
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Everything a manifest says that is not in the tables.
+
+    Attributes:
+        run_id: of the run; the same date and settings give the same.
+        logical_date: UTC date the version is for, YYYY-MM-DD.
+        created_utc: when it was published, ISO 8601.
+        code_commit: of the project.
+        lock_sha256: of the lock file the environment was built from.
+        config: resolved settings.
+        models: revisions of policy, reference and raters, hash of the chat template.
+    """
+
+    run_id: str
+    logical_date: str
+    created_utc: str
+    code_commit: str
+    lock_sha256: str
+    config: dict[str, Any]
+    models: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class DeliveredVersion:
+    """A published version.
+
+    Attributes:
+        uri: of the version's folder.
+        version: its name.
+        manifest_sha256: what training pins.
+        rows: rows by split.
+        ends: prompts by where they ended.
+        new: False if the same version had been published before.
+    """
+
+    uri: str
+    dataset: str
+    version: str
+    manifest_sha256: str
+    rows: dict[str, int]
+    ends: dict[str, int]
+    new: bool = True
+
+
+def deliver_dataset(
+    tables: Mapping[str, TableRef], facts: Publication, *, store_uri: str, dataset: str
+) -> DeliveredVersion:
+    """Publish a version: all books must balance, then data, then documents, then the manifest.
+
+    Args:
+        tables: the run's tables by schema name.
+        facts: what the manifest says besides.
+        store_uri: store to publish in.
+        dataset: name of the dataset.
+
+    Raises:
+        CheckError: the books do not balance, or the version's name holds other content.
+    """
+    store = Store(store_uri)
+    version = f"{facts.logical_date}-{tables['delivered'].fingerprint[:8]}"
+    root = f"{dataset}/versions/{version}"
+    check_seams(tables)
+    dropped = dropped_rows(tables)
+    ends = account(tables, dropped)
+    done = store.read_if_there(f"{root}/manifest.json")
+    if done is None:
+        files = [_put(store, root, path, table) for path, table in _files(tables, dropped)]
+        draft = _manifest(tables, facts, files, version=version, dataset=dataset)
+        documents = _documents(gather_facts(draft, tables, ends))
+        files += [_put_bytes(store, root, path, data, rows=0) for path, data in documents.items()]
+        final = replace(
+            draft,
+            files=tuple(files),
+            parent_sha256=_parent(store, dataset),
+            nonce=uuid4().hex,
+            created_utc=facts.created_utc,
+        )
+        done = _publish(store, f"{root}/manifest.json", canonical_json(final))
+    _move_latest(store, dataset, version, facts.logical_date, done)
+    return DeliveredVersion(
+        uri=f"{store_uri}/{root}",
+        dataset=dataset,
+        version=version,
+        manifest_sha256=hashlib.sha256(done).hexdigest(),
+        rows=_rows_by_split(parse_manifest(done)),
+        ends=ends,
+    )
+
+
+def _files(tables: Mapping[str, TableRef], dropped: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+    delivered = tables["delivered"].read().sort_by("pair_id")
+    split_of = tables["prompts"].read(["prompt_id", "split"])
+    for split in ("train", "eval"):
+        keys = split_of.filter(pc.equal(split_of["split"], split))["prompt_id"]
+        rows = delivered.filter(pc.is_in(delivered["prompt_id"], value_set=keys.combine_chunks()))
+        if split == "train" and not len(rows):
+            raise CheckError("no training pair is left to deliver; see the dropped rows of select_pairs")
+        count = max(1, -(-len(rows) // SHARD_ROWS)) if len(rows) else 0
+        for shard in range(count):
+            part = rows.slice(shard * SHARD_ROWS, SHARD_ROWS).combine_chunks()
+            yield f"data/{split}-{shard:05d}-of-{count:05d}.parquet", part
+    chunks = tables["responses"].chunks
+    for index in range(chunks):
+        yield f"samples/samples-{index:05d}-of-{chunks:05d}.parquet", _samples(tables, index)
+    yield "dropped/dropped-00000-of-00001.parquet", dropped.combine_chunks()
+
+
+def _samples(tables: Mapping[str, TableRef], index: int) -> pa.Table:
+    quality = tables["quality"].read_chunk(index, ["response_id", "quality"]).to_pylist()
+    quality_of = {row["response_id"]: row["quality"] for row in quality}
+    scores: dict[str, dict[str, float]] = {}
+    for row in tables["scores"].read_chunk(index, ["response_id", "rater", "score"]).to_pylist():
+        if row["score"] is not None:
+            scores.setdefault(row["response_id"], {})[row["rater"]] = row["score"]
+    columns = ["prompt_id", "response_id", "sample_index", "response", "model", "finish_reason"]
+    return schemas.SAMPLES.table(
+        {
+            **row,
+            "quality": quality_of.get(row["response_id"]),
+            "scores": list(scores.get(row["response_id"], {}).items()),
+        }
+        for row in tables["responses"].read_chunk(index, columns).to_pylist()
+    )
+
+
+def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
+    return _put_bytes(store, root, path, encode_table(table), rows=len(table))
+
+
+def _put_bytes(store: Store, root: str, path: str, data: bytes, *, rows: int) -> FileEntry:
+    store.commit(f"{root}/{path}", data)
+    return FileEntry(path=path, bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
+
+
+def _manifest(
+    tables: Mapping[str, TableRef],
+    facts: Publication,
+    files: list[FileEntry],
+    *,
+    version: str,
+    dataset: str,
+) -> Manifest:
+    # The documents are made from this draft: nothing in it may differ when an interrupted run is resumed.
+    return Manifest(
+        format_version=1,
+        dataset=dataset,
+        version=version,
+        parent_sha256=None,
+        nonce="draft",
+        run_id=facts.run_id,
+        logical_date=facts.logical_date,
+        created_utc=f"{facts.logical_date}T00:00:00Z",
+        code_commit=facts.code_commit,
+        lock_sha256=facts.lock_sha256 or None,
+        config=facts.config,
+        models=facts.models,
+        sampling=facts.config.get("sampling", {}),
+        seeds={"sampling": facts.config.get("sampling", {}).get("seed", 0)},
+        files=tuple(files),
+        books=tuple(Book.from_json(ref.book) for ref in tables.values()),
+        checks={},
+        warnings=tuple(note for ref in tables.values() for note in ref.notes),
+    )
+
+
+def _documents(facts: VersionFacts) -> dict[str, bytes]:
+    return {
+        "README.md": card.dataset_card(facts).encode(),
+        "croissant.json": json.dumps(croissant.croissant(facts), indent=1, sort_keys=True).encode(),
+        "lineage.json": json.dumps(lineage.openlineage_event(facts), indent=1, sort_keys=True).encode(),
+        "report.html": report.report_html(facts).encode(),
+    }
+
+
+def _publish(store: Store, key: str, manifest: bytes) -> bytes:
+    """Create the manifest; if another publisher was first, theirs counts when it holds the same files."""
+    if store.create(key, manifest):
+        return manifest
+    theirs = store.read(key)
+    if parse_manifest(theirs).files != parse_manifest(manifest).files:
+        raise CheckError(f"{key}: another run published this version with other content; ours was not published")
+    return theirs
+
+
+def _parent(store: Store, dataset: str) -> str | None:
+    latest = store.read_if_there(f"{dataset}/latest.json")
+    return None if latest is None else json.loads(latest)["manifest_sha256"]
+
+
+def _move_latest(store: Store, dataset: str, version: str, logical_date: str, manifest: bytes) -> None:
+    """Point `latest.json` at this version unless it already points at a later date."""
+    target = {"version": version, "logical_date": logical_date, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    data = ids.canonical_json(target)
+    while True:
+        before = store.read_if_there(f"{dataset}/latest.json")
+        if before == data or (before is not None and json.loads(before)["logical_date"] > logical_date):
+            return
+        if store.swap(f"{dataset}/latest.json", before, data):
+            return
+
+
+def _rows_by_split(manifest: Manifest) -> dict[str, int]:
+    rows = {"train": 0, "eval": 0}
+    for entry in manifest.files:
+        for split in rows:
+            if entry.path.startswith(f"data/{split}-"):
+                rows[split] += entry.rows
+    return rows

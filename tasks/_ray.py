@@ -12,6 +12,8 @@ from sweetspot.config import Cluster
 from sweetspot.errors import EngineError, SweetspotError
 
 JOB_POLL_S = 0.5
+SERVED = "SWEETSPOT_RAY_ADDRESS"
+"""Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
 T = TypeVar("T")
 
 # Set before the first import of Ray: it reads them once. Token authentication must be the same in
@@ -46,9 +48,10 @@ def cluster(settings: Cluster) -> Iterator[str]:
         yield _dashboard()
         return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-    if settings.address == "local":
+    address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
+    if address == "local":
         options |= {"num_cpus": settings.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    ray.init(address=settings.address, **options)
+    ray.init(address=address, **options)
     _quiet_ray_data()
     try:
         yield _dashboard()

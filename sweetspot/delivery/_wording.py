@@ -109,6 +109,11 @@ def indented_json(value: Any) -> str:
     return json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
 
 
+def one_line_json(value: Any) -> str:
+    """Plain values as JSON on one line."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
 _FILTERS: dict[str, Callable[..., Any]] = {
     "capped": capped,
     "code": code,
@@ -116,6 +121,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "decimal": decimal,
     "duration": duration,
     "indented_json": indented_json,
+    "one_line_json": one_line_json,
     "percent": percent,
     "size": size,
 }

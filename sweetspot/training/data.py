@@ -110,7 +110,8 @@ def _response_ids(row: Row, side: str, prompt_ids: tuple[int, ...], template: Ch
     roles = [message["role"] for message in messages]
     if roles != ["assistant"]:
         raise ContractError(
-            f"{side}: pair {row['pair_id']} has messages with roles {roles}, expected one assistant message. Repair the row."
+            f"{side}: pair {row['pair_id']} has messages with roles {roles}, expected one assistant message. Repair "
+            "the row."
         )
     content = messages[0]["content"]
     response = template.response_ids(content)
@@ -119,9 +120,9 @@ def _response_ids(row: Row, side: str, prompt_ids: tuple[int, ...], template: Ch
     if not any(_same_text(template, rendered, prompt_ids + ids) for ids in as_rendered):
         end = template.tokenizer.eos_token
         raise ContractError(
-            f"{side}: the chat template renders pair {row['pair_id']} as {len(rendered)} tokens that spell another text "
-            f"than its prompt ({len(prompt_ids)} tokens) and its response ({len(response)} tokens, {end!r} included) "
-            f"one after the other. Use a template that ends a turn with {end!r} and writes a past response as it was "
+            f"{side}: the chat template renders pair {row['pair_id']} as {len(rendered)} tokens that spell another "
+            f"text than its prompt ({len(prompt_ids)} tokens) and its response ({len(response)} tokens, {end!r} "
+            f"included) one after the other. Use a template that ends a turn with {end!r} and writes a past response as it was "
             "sampled, or set eos_token to what ends a turn."
         )
     return response
@@ -149,8 +150,8 @@ def _refuse_relabelled(rows: Sequence[Row], training: Training) -> None:
     relabelled = [row for row in rows if row.get("goal") is not None]
     if relabelled and training.loss in RATING_AWARE:
         raise ContractError(
-            f"goal: {len(relabelled)} of {len(rows)} rows are relabelled (first: {relabelled[0]['pair_id']}), so half of "
-            f"their rating gaps are negative by construction; loss {training.loss} reads them. Use loss: dpo."
+            f"goal: {len(relabelled)} of {len(rows)} rows are relabelled (first: {relabelled[0]['pair_id']}), so half "
+            f"of their rating gaps are negative by construction; loss {training.loss} reads them. Use loss: dpo."
         )
 
 

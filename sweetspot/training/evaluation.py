@@ -14,7 +14,7 @@ from scipy import stats
 
 from sweetspot import ids
 from sweetspot._checks import FloatArray
-from sweetspot.engines.protocols import Sample, SampleRequest, Sampler
+from sweetspot.engines.protocols import Sample, Sampler, SampleRequest
 from sweetspot.engines.verifiers import VERIFIERS, Verifier
 from sweetspot.errors import ContractError, EngineError
 
@@ -94,12 +94,11 @@ def evaluate(
     ]
     drawn = sampler.sample(requests)
     _check_counts(drawn, prompt_ids, samples)
-    per_prompt = np.array(
-        [
-            np.mean([verifier(sample.text, answer, sample.finish_reason) for sample in responses])
-            for responses, answer in zip(drawn, answers, strict=True)
-        ]
-    )
+    results = [
+        [verifier(sample.text, answer, sample.finish_reason) for sample in responses]
+        for responses, answer in zip(drawn, answers, strict=True)
+    ]
+    per_prompt = np.array(results, dtype=np.float64).mean(axis=1)
     return EvaluationResult(
         mean=float(per_prompt.mean()),
         standard_error=_standard_error(per_prompt),
@@ -117,8 +116,8 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
     if before.prompt_ids != after.prompt_ids:
         shared = len(set(before.prompt_ids) & set(after.prompt_ids))
         raise ContractError(
-            f"after: evaluated on {len(after.prompt_ids)} prompts, {shared} of them among the {len(before.prompt_ids)} of "
-            "before, expected the same prompts in the same order. Evaluate both policies on one list."
+            f"after: evaluated on {len(after.prompt_ids)} prompts, {shared} of them among the {len(before.prompt_ids)} "
+            "of before, expected the same prompts in the same order. Evaluate both policies on one list."
         )
     differences = after.per_prompt - before.per_prompt
     difference, error = float(differences.mean()), _standard_error(differences)
@@ -145,8 +144,8 @@ def _verifier(check: str) -> Verifier:
 def _checked_ids(prompts: Sequence[Mapping[str, Any]], answers: Sequence[str]) -> tuple[str, ...]:
     if len(prompts) < 2 or len(prompts) != len(answers):
         raise ContractError(
-            f"prompts: got {len(prompts)} prompts and {len(answers)} answers, expected the same number, at least 2. Hold "
-            "out more prompts that have a reference answer."
+            f"prompts: got {len(prompts)} prompts and {len(answers)} answers, expected the same number, at least 2. "
+            "Hold out more prompts that have a reference answer."
         )
     prompt_ids = tuple(str(prompt["prompt_id"]) for prompt in prompts)
     repeated = len(prompt_ids) - len(set(prompt_ids))

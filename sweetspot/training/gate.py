@@ -57,8 +57,8 @@ def _displacement(training: TrainingResult, settings: Evaluation) -> tuple[str, 
     return (
         f"The mean log-probability of chosen responses fell by {training.chosen_drop:.4g} nats (from "
         f"{training.mean_chosen_logp_before:.4g} to {training.mean_chosen_logp_after:.4g}), more than "
-        f"evaluation.max_chosen_drop = {settings.max_chosen_drop:g}; {training.displacement:.0%} of the chosen responses "
-        "became less likely.",
+        f"evaluation.max_chosen_drop = {settings.max_chosen_drop:g}; {training.displacement:.0%} of the chosen "
+        "responses became less likely.",
     )
 
 

@@ -75,12 +75,11 @@ LOSSES: dict[str, PairwiseLoss] = {
 
 
 def row_losses(batch: PairBatch, settings: Training, *, rated_fraction: float = 1.0) -> Tensor:
-    """The loss of each pair: pairwise, or for a pair routed to SFT
+    """The loss of each pair: the configured pairwise loss, or SFT for a pair that is routed there.
 
-        sft_weight * (-log pi(chosen) / T_chosen),
+        SFT:  sft_weight * (-log pi(chosen) / T_chosen),  the mean negative log-likelihood per response token.
 
-    the mean negative log-likelihood per response token. A routed pair's rejected response, rating and reference
-    have no influence, not even on gradients.
+    A routed pair's rejected response, rating and reference have no influence, not even on gradients.
 
     Args:
         batch: B pairs.

@@ -30,7 +30,8 @@ def load_policy(directory: Path) -> Any:
     report = logging.getLogger("transformers.modeling_utils")
     level, report.level = report.level, logging.ERROR
     try:
-        policy, loaded = AutoModelForCausalLM.from_pretrained(
+        auto_class: Any = AutoModelForCausalLM
+        policy, loaded = auto_class.from_pretrained(
             directory,
             dtype=torch.float32,
             trust_remote_code=False,
@@ -43,8 +44,8 @@ def load_policy(directory: Path) -> Any:
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise ConfigError(
-            f"{directory}: {len(missing)} weights of {type(policy).__name__} are missing, first {missing[0]}; start from "
-            "a causal language model."
+            f"{directory}: {len(missing)} weights of {type(policy).__name__} are missing, first {missing[0]}; start "
+            "from a causal language model."
         )
     _switch_off_dropout(policy)
     return policy
@@ -55,7 +56,7 @@ def _switch_off_dropout(policy: nn.Module) -> None:
     for module in policy.modules():
         rates = [name for name, value in vars(module).items() if "dropout" in name and isinstance(value, float)]
         # Attention modules keep the rate as a number and hand it to the kernel.
-        for name in [*rates, *(["p"] if isinstance(module, nn.modules.dropout._DropoutNd) else [])]:
+        for name in [*rates, "p"] if isinstance(module, nn.Dropout) else rates:
             setattr(module, name, 0.0)
 
 

@@ -68,6 +68,7 @@ def training_arguments(
         weight_decay=0.0,
         max_grad_norm=MAX_GRADIENT_NORM,
         seed=training.seed,
+        use_cpu=training_device().type == "cpu",
         bf16=uses_bfloat16(),
         logging_steps=1,
         logging_nan_inf_filter=False,
@@ -81,8 +82,8 @@ def training_arguments(
     )
     if arguments.n_gpu > 1:
         raise EngineError(
-            f"training: {arguments.n_gpu} GPUs are visible, expected one. Set CUDA_VISIBLE_DEVICES, or give the training "
-            "job one GPU of the cluster."
+            f"training: {arguments.n_gpu} GPUs are visible, expected one. Set CUDA_VISIBLE_DEVICES, or give the "
+            "training job one GPU of the cluster."
         )
     return arguments
 

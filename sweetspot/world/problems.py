@@ -60,17 +60,17 @@ def _letters(rng: random.Random, low: int, high: int, *, alphabet: str = LETTERS
 
 
 def _sort_digits(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 6, alphabet=DIGITS)
+    payload = _letters(rng, 3, 5, alphabet=DIGITS)
     return Problem("sort", f"sort {payload}", payload, "".join(sorted(payload)))
 
 
 def _reverse_letters(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 6)
+    payload = _letters(rng, 3, 5)
     return Problem("reverse", f"reverse {payload}", payload, payload[::-1])
 
 
 def _maximum(rng: random.Random) -> Problem:
-    numbers = [rng.randint(10, 999) for _ in range(3)]
+    numbers = [rng.randint(10, 99) for _ in range(3)]
     payload = " ".join(map(str, numbers))
     return Problem("max", f"max of {payload}", payload, str(max(numbers)))
 
@@ -86,7 +86,7 @@ def _last_word(rng: random.Random) -> Problem:
 
 
 def _addition(rng: random.Random) -> Problem:
-    a, b = rng.randint(10, 59), rng.randint(2, 39)
+    a, b = rng.randint(10, 99), rng.randint(1, 9)
     return Problem("add", f"add {a} and {b}", f"{a} and {b}", str(a + b))
 
 
@@ -96,13 +96,13 @@ def _double_letters(rng: random.Random) -> Problem:
 
 
 def _drop_letter(rng: random.Random) -> Problem:
-    kept = _letters(rng, 3, 5, alphabet=LETTERS[:-1])
+    kept = _letters(rng, 3, 4, alphabet=LETTERS[:-1])
     dropped = rng.choice(kept)
     return Problem("drop", f"drop {dropped} from {kept}z", kept + "z", kept.replace(dropped, "") + "z")
 
 
 def _change_letter(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 6)
+    payload = _letters(rng, 3, 5)
     old, new = rng.choice(payload), rng.choice(LETTERS)
     return Problem("change", f"change {old} to {new} in {payload}", payload, payload.replace(old, new))
 
@@ -126,6 +126,10 @@ TASKS: dict[str, Callable[[random.Random], Problem]] = {
 }
 
 
+# Tasks that pretraining asks for twice as often, since their skill comes late.
+SLOW_TO_LEARN = ("add", "change", "max")
+
+
 def problem_stream(split: Split, *, seed: int) -> Iterator[Problem]:
     """Endless problems of one split, the tasks in turn; prompts may repeat.
 
@@ -134,7 +138,8 @@ def problem_stream(split: Split, *, seed: int) -> Iterator[Problem]:
         seed: Equal seeds give equal streams.
     """
     rng = random.Random(f"{split}-{seed}")
-    for make in cycle(TASKS.values()):
+    turns = tuple(TASKS) + (SLOW_TO_LEARN if split == "pretrain" else ())
+    for make in cycle(TASKS[task] for task in turns):
         problem = make(rng)
         while problem.split != split:
             problem = make(rng)

@@ -1,0 +1,164 @@
+"""`serve`: a Prefect server, a worker and a Ray head on this machine, with the deployments registered."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from sweetspot.configfile import load_config
+from sweetspot.errors import ConfigError, EngineError
+
+console = Console(highlight=False)
+HOME = Path(__file__).resolve().parent.parent
+POOL = "local"
+START_TIMEOUT_S = 180
+STOP_TIMEOUT_S = 20
+HOST = "127.0.0.1"
+
+
+def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
+    """Start everything, print where the UI is, and stop everything again on Ctrl-C."""
+    with serving(configs, port=port) as address:
+        console.print(f"UI         {address}", soft_wrap=True)
+        console.print("stop       Ctrl-C")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            console.print("stopping")
+
+
+@contextmanager
+def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
+    """Server, Ray head and worker as child processes; yields the UI's address once runs can start.
+
+    Raises:
+        ConfigError: the port is taken.
+        EngineError: a part did not come up.
+    """
+    if _in_use(port):
+        raise ConfigError(f"port {port} on {HOST} is in use; stop what listens there, or choose another with --port")
+    environment = _environment(port)
+    prefect, ray = ([sys.executable, "-m", name] for name in ("prefect", "ray.scripts.scripts"))
+    with ExitStack() as parts:
+        server = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
+        parts.enter_context(_child("Prefect server", server, environment))
+        _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
+        console.print("started    Prefect server")
+        ray_port = _free_port()
+        head = [*ray, "start", "--head", "--block", "--port", str(ray_port), "--dashboard-host", HOST]
+        parts.enter_context(
+            _child("Ray head", [*head, "--node-ip-address", HOST, "--disable-usage-stats"], environment)
+        )
+        environment["SWEETSPOT_RAY_ADDRESS"] = f"{HOST}:{ray_port}"
+        _register(configs, environment)
+        worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
+        parts.enter_context(_child("worker", worker, environment))
+        console.print("started    Ray head, worker")
+        yield f"http://{HOST}:{port}"
+
+
+def _environment(port: int) -> dict[str, str]:
+    api = f"http://{HOST}:{port}/api"
+    return {
+        **os.environ,
+        "PREFECT_API_URL": api,
+        "PREFECT_SERVER_UI_API_URL": api,
+        "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32)),
+        "SWEETSPOT_HOME": str(HOME),
+    }
+
+
+def _register(configs: Sequence[Path], environment: dict[str, str]) -> None:
+    """Create the work pool and deploy `deployments/prefect.yaml`, plus one deployment per configuration."""
+    _prefect(["work-pool", "create", POOL, "--type", "process", "--overwrite"], environment)
+    declared: dict[str, Any] = yaml.safe_load((HOME / "deployments" / "prefect.yaml").read_text())
+    declared.pop("definitions", None)
+    declared["deployments"] += [_deployment(path) for path in configs]
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        json.dump(declared, file)
+        file.flush()
+        _prefect(["deploy", "--all", "--prefect-file", file.name], environment)
+    for deployment in declared["deployments"]:
+        console.print(f"deployed   {deployment['entrypoint'].rsplit('.', 1)[-1]}/{deployment['name']}")
+
+
+def _deployment(path: Path) -> dict[str, Any]:
+    flow, settings = load_config(path)
+    return {
+        "name": path.stem.replace("_", "-"),
+        "entrypoint": f"flows.{flow}.{flow}",
+        "parameters": {"config": settings.model_dump(mode="json")},
+        "work_pool": {"name": POOL},
+    }
+
+
+def _prefect(arguments: list[str], environment: dict[str, str]) -> None:
+    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    done = subprocess.run(command, env=environment, cwd=HOME, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise EngineError(f"prefect {' '.join(arguments[:2])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+
+@contextmanager
+def _child(name: str, command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A child process with its output in a log file, stopped with all its own children at the end."""
+    folder = Path("out/logs")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{name.lower().replace(' ', '-')}.log").open("ab") as log:
+        process = subprocess.Popen(
+            command, env=environment, cwd=HOME, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process group we started, politely first."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        os.killpg(process.pid, sign)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _wait_for(url: str, what: str) -> None:
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise EngineError(f"{what} did not come up within {START_TIMEOUT_S} s; its log lies in out/logs/")
+
+
+def _in_use(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((HOST, port)) == 0
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,109 @@
+"""The training job itself: `python -m tasks.train_job STORE PREFIX`, run by the cluster, not by hand.
+
+Reads its request from the store, pins the dataset by hash, trains, examines both policies on the
+held-out prompts, and commits the new policy with its figures. Whether it is promoted is decided here
+by the gate and carried out by the flow.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from sweetspot.config import Sampling
+from sweetspot.engines.samplers import open_sampler
+from sweetspot.errors import CheckError
+from sweetspot.training import EvaluationResult, TrainingResult, compare, decide, evaluate, train_policy
+from tasks._policies import commit_policy
+from tasks._store import Store
+from tasks.train_policy import TrainRequest
+
+
+def main(store_uri: str, prefix: str) -> None:
+    """Carry out the request at `prefix`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    request = TrainRequest.from_json(json.loads(Store(store_uri).read(f"{prefix}/request.json")))
+    rows = request.version.read_split("train").to_pylist()
+    scratch = _scratch(prefix)
+    result = train_policy(
+        rows, policy_dir=Path(request.start.local_path()), output_dir=scratch, training=request.training, resume=True
+    )
+    before, after = _exam(request, scratch / "policy")
+    facts = _facts(request, result, before, after)
+    request.version.manifest()  # the version trained on is still the one that was pinned
+    commit_policy(store_uri, prefix, scratch / "policy", facts)
+
+
+def _scratch(prefix: str) -> Path:
+    """A folder that a restarted job finds again, so training goes on from its last checkpoint."""
+    folder = Path(tempfile.gettempdir()) / f"sweetspot-{os.getuid()}" / "training" / prefix.replace("/", "-")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+def _exam(request: TrainRequest, new_policy: Path) -> tuple[EvaluationResult, EvaluationResult]:
+    """The same held-out prompts, the same seeds, both policies."""
+    table = request.prompts.read(["prompt_id", "prompt", "answer", "split"]).to_pylist()
+    prompts = [row for row in table if row["split"] == "eval" and row["answer"] is not None]
+    if not prompts:
+        raise CheckError(
+            "no held-out prompt has a reference answer, so nothing can be examined; raise prompts.held_out_fraction or "
+            "set prompts.answer_column"
+        )
+    sampling = request.sampling.model_copy(update={"engine": "transformers", "n": max(2, request.evaluation.samples)})
+    start, trained = (_result(sampling, path, prompts, request) for path in (request.start.local_path(), new_policy))
+    return start, trained
+
+
+def _result(
+    sampling: Sampling, policy: Path | str, prompts: list[dict[str, Any]], request: TrainRequest
+) -> EvaluationResult:
+    sampler = open_sampler(sampling, str(policy))
+    return evaluate(
+        sampler,
+        prompts,
+        [row["answer"] for row in prompts],
+        check=request.evaluation.check,
+        samples=sampling.n,
+        seed=sampling.seed,
+    )
+
+
+def _facts(
+    request: TrainRequest, result: TrainingResult, before: EvaluationResult, after: EvaluationResult
+) -> dict[str, Any]:
+    gain = compare(before, after)
+    decision = decide(gain.difference, result, request.evaluation)
+    return {
+        "kind": "trained",
+        "version": asdict(request.version),
+        "start": request.start.to_json(),
+        "training": request.training.model_dump(mode="json"),
+        "promote": decision.promote,
+        "reasons": list(decision.reasons),
+        "exam": {
+            "check": request.evaluation.check,
+            "prompts": len(before.prompt_ids),
+            "before": before.mean,
+            "before_standard_error": before.standard_error,
+            "after": after.mean,
+            "after_standard_error": after.standard_error,
+            "gain": gain.difference,
+            "gain_interval": [gain.low, gain.high],
+        },
+        "figures": _plain(result),
+    }
+
+
+def _plain(result: TrainingResult) -> dict[str, Any]:
+    """Figures as JSON; what diverged is null."""
+    finite = {key: value for key, value in asdict(result).items() if key != "losses"}
+    losses = [loss if loss == loss and abs(loss) != float("inf") else None for loss in result.losses]
+    return {"losses": losses, **{key: value if value == value else None for key, value in finite.items()}}
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
-from uuid import UUID
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
@@ -53,7 +52,6 @@ class Night:
         """Run any function as a Prefect task; only failures of engines and stores are retried."""
         name = getattr(function, "__name__", "step")
         as_task = task(
-            function,
             name=name,
             task_run_name=name,
             cache_policy=NO_CACHE,
@@ -62,18 +60,15 @@ class Night:
             retry_delay_seconds=5,
             retry_condition_fn=_is_worth_retrying,
         )
-        return as_task(*args, **kwargs)
+        return as_task(function)(*args, **kwargs)
 
     def enter(self, *refs: TableRef) -> None:
         """Log a table's figures and keep it for delivery."""
         for ref in refs:
             self.tables[ref.name] = ref
             row = stage_row(ref)
-            dropped = f", dropped {row['dropped']} ({row['reasons']})" if row["dropped"] else ""
-            get_run_logger().info(
-                "%s: %s %ss in, %s out%s, %s rows, %s s",
-                *(row[key] for key in ("stage", "in", "unit", "out")), dropped, row["rows"], row["seconds"],
-            )  # fmt: skip
+            keys = ("stage", "in", "unit", "out", "dropped", "rows", "seconds")
+            get_run_logger().info("%s: %s %s in, %s out, dropped %s; %s rows, %s s", *(row[key] for key in keys))
             for note in ref.notes:
                 get_run_logger().info("%s: %s", row["stage"], note)
 
@@ -99,17 +94,17 @@ def _is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
 def stage_row(ref: TableRef) -> dict[str, Any]:
     """One line of the stage table."""
     book = ref.book
-    reasons = {reason: rows["count"] for reason, rows in book["dropped"].items()}
+    reasons = {reason: rows["count"] for reason, rows in sorted(book["dropped"].items())}
+    listed = ", ".join(f"{reason} {count}" for reason, count in reasons.items())
     return {
         "stage": book["stage"],
-        "unit": book["unit"],
         "in": book["rows_in"]["count"],
         "out": book["rows_out"]["count"],
-        "dropped": sum(reasons.values()),
-        "reasons": ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items())),
+        "unit": book["unit"] + "s",
+        "dropped": f"{sum(reasons.values())}: {listed}" if reasons else "0",
         "rows": ref.rows,
         "seconds": round(ref.seconds, 1),
-        "chunks reused": f"{ref.reused_chunks} of {ref.chunks}",
+        "reused": f"{ref.reused_chunks} of {ref.chunks} chunks",
     }
 
 
@@ -117,7 +112,7 @@ class _ProgressBar:
     """One progress artifact per stage, updated in place with the time still to go."""
 
     def __init__(self) -> None:
-        self._bars: dict[str, tuple[UUID, float, int]] = {}
+        self._bars: dict[str, tuple[Any, float, int]] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
         if stage not in self._bars:

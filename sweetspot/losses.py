@@ -16,17 +16,10 @@ through the two policy inputs only. Every loss raises `ContractError` for wrong 
 options out of range, and `MissingRatingError` where a rating gap is needed and is None or NaN: it is never taken as 0.
 """
 
-from sweetspot._losses_plain import cdpo, cpo, dpo, dpop, hinge, hypo, ipo, robust_dpo, simpo
-from sweetspot._losses_rated import (
-    RatingBetas,
-    mixdpo,
-    ml_rating_dpo,
-    odpo,
-    rating_betas,
-    rating_dpo,
-    rating_ipo,
-    rpo,
-)
+from sweetspot._losses_anchored import cpo, dpop, hypo, simpo
+from sweetspot._losses_gap import odpo, rpo
+from sweetspot._losses_plain import cdpo, dpo, hinge, ipo, robust_dpo
+from sweetspot._losses_rated import RatingBetas, mixdpo, ml_rating_dpo, rating_betas, rating_dpo, rating_ipo
 
 __all__ = [
     "RatingBetas",

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweetspot._arguments import array_of, choice, finite, integer, real_kind
+from sweetspot._arguments import FloatArray, array_of, choice, finite, integer, real_kind
+from sweetspot._draws import LARGEST_KEY, draw_keys
 from sweetspot.errors import ContractError
 
 IntArray = NDArray[np.int64]
-KeyArray = NDArray[np.uint64]
 
 POSITIONS: dict[str, float] = {
     "min": -math.inf,
@@ -26,7 +26,7 @@ POSITIONS: dict[str, float] = {
 REASONS = np.array(["ok", "too_few", "sigma_zero", "no_gap", "same_text"])
 _OK, _TOO_FEW, _SIGMA_ZERO, _NO_GAP, _SAME_TEXT = range(5)
 
-_BLOCK_VALUES = 1 << 16  # 512 KiB of float64 per temporary: a block and its temporaries stay in the L2 cache
+_BLOCK_VALUES = 1 << 17  # 1 MiB of float64 per temporary: a block and its temporaries stay near the core
 _CHOSEN_STREAM, _REJECTED_STREAM = 0, 1
 
 
@@ -60,6 +60,21 @@ class _Plan:
     ddof: int
     subset: int
     seed: int
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Rows (R,) of the table and their values (R, N); a missing sample is +inf and False in `present` (None: all True).
+
+    `n` counts the samples of a row; `low` and `high` (R,) are the ends of its finite rewards.
+    """
+
+    rows: IntArray
+    values: FloatArray
+    present: NDArray[np.bool_] | None
+    n: int | IntArray
+    low: FloatArray
+    high: FloatArray
 
 
 def pair_positions(
@@ -109,11 +124,10 @@ def pair_positions(
     plan = _plan(chosen, rejected, ddof, subset, seed)
     samples = real_kind("rewards", array_of("rewards", rewards, ndim=2))
     texts = _texts(text_ids, samples.shape)
-    n_prompts = len(samples)
-    picks = np.full((2, n_prompts), -1, dtype=np.int64)
-    codes = np.full(n_prompts, _TOO_FEW, dtype=np.int8)
-    for rows, columns, block in _complete_blocks(samples):
-        picks[:, rows], codes[rows] = _pick(block, columns, rows, plan)
+    picks = np.full((2, len(samples)), -1, dtype=np.int64)
+    codes = np.full(len(samples), _TOO_FEW, dtype=np.int8)
+    for block in _blocks(samples):
+        picks[:, block.rows], codes[block.rows] = _pick(block, plan)
     if texts is not None:
         paired = np.flatnonzero(codes == _OK)
         same = texts[paired, picks[0, paired]] == texts[paired, picks[1, paired]]
@@ -157,133 +171,100 @@ def _texts(text_ids: Any, shape: tuple[int, ...]) -> NDArray[Any] | None:
     return texts
 
 
-def _complete_blocks(samples: NDArray[Any]) -> Iterator[tuple[IntArray, IntArray | None, NDArray[np.float64]]]:
-    """Cut (P, N) into blocks without holes: rows with equal n >= 2, their columns and values, both (R, n).
-
-    Columns are None where no sample is missing. Rows with equal n are squeezed together, so that a missing sample
-    changes nothing at all, not even the order of a sum.
-    """
+def _blocks(samples: NDArray[Any]) -> Iterator[_Block]:
+    """Cut (P, N) into blocks of rows with n >= 2."""
     n_prompts, n_samples = samples.shape
     step = max(1, _BLOCK_VALUES // max(n_samples, 1))
-    for start in range(0, n_prompts, step):
-        block = samples[start : start + step].astype(np.float64, order="C", copy=False)
-        rows = np.arange(start, start + len(block))
-        present = np.isfinite(block)
-        counts = present.sum(axis=1)
-        for n in np.unique(counts[counts >= 2]):
-            if n == n_samples and counts.min() == n:
-                yield rows, None, block
-                continue
-            alike = counts == n
-            columns = np.nonzero(present[alike])[1].reshape(-1, n)
-            yield rows[alike], columns, np.take_along_axis(block[alike], columns, axis=1)
+    for start in range(0, n_prompts if n_samples >= 2 else 0, step):
+        values = samples[start : start + step].astype(np.float64, order="C", copy=False)
+        rows = np.arange(start, start + len(values))
+        present = np.isfinite(values)
+        if present.all():
+            yield _scaled(_Block(rows, values, None, n_samples, values.min(axis=1), values.max(axis=1)))
+            continue
+        n = np.count_nonzero(present, axis=1)
+        if n.min() < 2:
+            enough = n >= 2
+            rows, values, present, n = rows[enough], values[enough], present[enough], n[enough]
+        if len(rows):
+            high = np.where(present, values, -np.inf).max(axis=1)
+            values = np.where(present, values, np.inf)
+            yield _scaled(_Block(rows, values, present, n, values.min(axis=1), high))
 
 
-def _pick(
-    block: NDArray[np.float64], columns: IntArray | None, rows: IntArray, plan: _Plan
-) -> tuple[IntArray, NDArray[np.int8]]:
-    """Columns of chosen and rejected (2, R) and the reason codes (R,) of one block of finite rewards (R, n)."""
-    block = _in_safe_range(block)
-    here = np.arange(len(block))
-    low, high = block.min(axis=1), block.max(axis=1)
-    high_pick = _choose(block, low, high, None, plan.chosen, plan, rows)
-    ceiling = block[here, high_pick]
-    low_pick = _choose(block, low, high, ceiling, plan.rejected, plan, rows)
-    codes = np.where(block[here, low_pick] < ceiling, _OK, _NO_GAP).astype(np.int8)
-    codes[low == high] = _SIGMA_ZERO
-    picks = np.stack([high_pick, low_pick])
-    return (picks if columns is None else columns[here, picks]), codes
-
-
-def _choose(
-    block: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    ceiling: NDArray[np.float64] | None,
-    rule: _Rule,
-    plan: _Plan,
-    rows: IntArray,
-) -> IntArray:
-    """Index (R,) that `rule` picks among all samples, or among those strictly below `ceiling` (R,).
-
-    Where nothing lies below the ceiling any index may come back; the caller sees that it has no gap.
-    """
-    if rule.position is None:
-        return _draw(block, ceiling, rule, plan, rows)
-    position, n = rule.position, block.shape[1]
-    if position != 0 and n <= 2 + 2 * position * position:
-        position = math.copysign(math.inf, position)
-    if position == -math.inf:
-        return block.argmin(axis=1)  # a sample below the ceiling exists only if the lowest is below it
-    if position == math.inf:
-        distance = -block
-    else:
-        distance = block - _target(block, low, high, position, plan.ddof)[:, None]
-        np.abs(distance, out=distance)
-    if ceiling is not None:
-        np.copyto(distance, np.inf, where=block >= ceiling[:, None])
-    return distance.argmin(axis=1)
-
-
-def _target(
-    block: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-    position: float,
-    ddof: int,
-) -> NDArray[np.float64]:
-    """Mu + position·sigma (R,), moved to the nearest end of the row's range where it lies outside.
-
-    Outside the range the nearest sample is the end itself; without the move a large position would make all
-    distances equal by rounding.
-    """
-    mu = block.mean(axis=1)
-    centred = block - mu[:, None]
-    sigma = np.sqrt(np.einsum("ij,ij->i", centred, centred) / (block.shape[1] - ddof))
-    with np.errstate(over="ignore"):
-        return np.clip(mu + position * sigma, low, high)
-
-
-def _in_safe_range(block: NDArray[np.float64]) -> NDArray[np.float64]:
+def _scaled(block: _Block) -> _Block:
     """Rows scaled by a power of two where their squares would overflow or vanish; no pick depends on the scale."""
-    exponent = np.frexp(np.maximum(block.max(axis=1), -block.min(axis=1)))[1]
+    exponent = np.frexp(np.maximum(block.high, -block.low))[1]
     extreme = np.abs(exponent) > 400
     if not extreme.any():
         return block
-    return np.ldexp(block, np.where(extreme, -exponent, 0)[:, None])
+    shift = np.where(extreme, -exponent, 0)
+    values = np.ldexp(block.values, shift[:, None])
+    return replace(block, values=values, low=np.ldexp(block.low, shift), high=np.ldexp(block.high, shift))
 
 
-def _draw(
-    block: NDArray[np.float64], ceiling: NDArray[np.float64] | None, rule: _Rule, plan: _Plan, rows: IntArray
-) -> IntArray:
-    """Index (R,) of a uniform draw, or of the lowest reward in a uniform subset."""
-    n = block.shape[1]
-    keys = _keys(plan.seed, _CHOSEN_STREAM if ceiling is None else _REJECTED_STREAM, rows, n)
-    if rule.name == "random":
-        if ceiling is not None:
-            np.copyto(keys, np.iinfo(np.uint64).max, where=block >= ceiling[:, None])
-        return keys.argmin(axis=1)
-    size = min(plan.subset, n)
-    drawn = keys <= np.partition(keys, size - 1, axis=1)[:, size - 1 : size]
-    return np.where(drawn, block, np.inf).argmin(axis=1)
+def _pick(block: _Block, plan: _Plan) -> tuple[IntArray, NDArray[np.int8]]:
+    """Columns of chosen and rejected (2, R) and the reason codes (R,)."""
+    here = np.arange(len(block.rows))
+    high_pick = _choose(block, plan, plan.chosen, None)
+    ceiling = block.values[here, high_pick]
+    low_pick = _choose(block, plan, plan.rejected, ceiling)
+    codes = np.where(block.values[here, low_pick] < ceiling, _OK, _NO_GAP).astype(np.int8)
+    codes[block.low == block.high] = _SIGMA_ZERO
+    return np.stack([high_pick, low_pick]), codes
 
 
-def _keys(seed: int, stream: int, rows: IntArray, n: int) -> KeyArray:
-    """Pseudo-random keys (R, n), distinct within a row, each a function of seed, stream, row and sample only.
+def _choose(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None) -> IntArray:
+    """Column (R,) that `rule` picks among all samples, or among those strictly below `ceiling` (R,).
 
-    SplitMix64 (Steele, Lea, Flood 2014) on a counter: its last step is a bijection, so n counters give n keys. A
-    generator with a state would make a row's draw depend on the rows before it and on missing samples.
+    Where nothing lies below the ceiling any column may come back; the caller sees that it has no gap.
     """
-    odd = np.uint64(0x9E3779B97F4A7C15)
-    start = np.random.SeedSequence([seed, stream]).generate_state(1, np.uint64)[0]
-    row_keys = _mix(start + odd * (rows.astype(np.uint64) + np.uint64(1)))
-    return _mix(row_keys[:, None] + odd * np.arange(1, n + 1, dtype=np.uint64))
+    if rule.position is None:
+        return _draw(block, plan, rule, ceiling)
+    if rule.position == -math.inf:
+        return block.values.argmin(axis=1)  # a sample below the ceiling exists only if the lowest is below it
+    if rule.position == math.inf and ceiling is None:
+        return (block.values == block.high[:, None]).argmax(axis=1)
+    if rule.position == math.inf:
+        distance = -block.values
+    else:
+        distance = block.values - _target(block, rule.position, plan.ddof)[:, None]
+        np.abs(distance, out=distance)
+    if ceiling is not None:
+        distance = np.where(block.values < ceiling[:, None], distance, np.inf)  # missing samples are above it
+    return distance.argmin(axis=1)
 
 
-def _mix(state: KeyArray) -> KeyArray:
-    """SplitMix64's output function, in place on its own copy."""
-    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-        state ^= state >> np.uint64(shift)
-        state *= np.uint64(factor)
-    state ^= state >> np.uint64(31)
-    return state
+def _target(block: _Block, position: float, ddof: int) -> FloatArray:
+    """The target mu + position·sigma (R,), moved to the nearest end of the row's range where it lies outside.
+
+    Outside the range, and for n <= 2 + 2·position² always, the nearest sample is the end itself. Without the move a
+    large position would make all distances equal by rounding.
+    """
+    values, present = block.values, block.present
+    mu = (values if present is None else np.where(present, values, 0.0)).sum(axis=1) / block.n
+    centred = values - mu[:, None]
+    if present is not None:
+        centred = np.where(present, centred, 0.0)
+    sigma = np.sqrt(np.einsum("ij,ij->i", centred, centred) / (block.n - ddof))
+    with np.errstate(over="ignore"):
+        target = mu + position * sigma
+    if position != 0:
+        target = np.where(block.n <= 2 + 2 * position * position, math.copysign(math.inf, position), target)
+    return np.clip(target, block.low, block.high)
+
+
+def _draw(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None) -> IntArray:
+    """Column (R,) of a uniform draw, or of the lowest reward in a uniform subset."""
+    n_samples = block.values.shape[1]
+    present = block.present
+    numbers = np.arange(n_samples) if present is None else np.cumsum(present, axis=1) - 1
+    keys = draw_keys(plan.seed, _CHOSEN_STREAM if ceiling is None else _REJECTED_STREAM, block.rows, numbers)
+    if rule.name == "random":
+        candidates = block.values <= block.high[:, None] if ceiling is None else block.values < ceiling[:, None]
+        return np.where(candidates, keys, LARGEST_KEY).argmin(axis=1)
+    if present is not None:
+        keys[~present] = LARGEST_KEY
+    last = min(plan.subset, n_samples) - 1
+    drawn = keys <= np.partition(keys, last, axis=1)[:, last : last + 1]
+    return np.where(drawn, block.values, np.inf).argmin(axis=1)

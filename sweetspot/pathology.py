@@ -87,8 +87,7 @@ def report(
         PathologyReport.
 
     Raises:
-        ContractError: No pairs, shapes that disagree, a value that is not finite, lengths <= 0, one of two inputs that
-            belong together, or beta out of range.
+        ContractError: No pairs, shapes that disagree, values or options out of range, or one of two inputs alone.
 
     References:
         Yang et al. (2026), Conditional Equivalence of DPO and RLHF, arXiv:2605.20834: violated assumption 3.1 and the

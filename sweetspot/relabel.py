@@ -149,8 +149,7 @@ def _negated(index: int, key: str, value: Any) -> Any:
 
 def _with_goal(index: int, row: Row, goal: float, suffix: str, goal_text: str, placement: str) -> Row:
     """A row of its own memory, conditioned on `goal`."""
-    own = {key: _copied(value) for key, value in row.items()}
-    own |= {key: [_copied(message) for message in row[key]] for key in _MESSAGES}
+    own = {key: _copied(list(value) if key in _MESSAGES else value) for key, value in row.items()}
     text = goal_text.replace("{goal}", format(goal, "g"))
     own["prompt"] = _placed(index, own["prompt"], text, placement)
     own["goal"] = goal

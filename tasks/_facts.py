@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 import pandas as pd
-import pyarrow.compute as pc
 
 from sweetspot.delivery.facts import (
     Agreement,
@@ -92,17 +91,17 @@ def _quality(pairs: pd.DataFrame, tables: Mapping[str, TableRef], manifest: Mani
         chosen_position=str(rule.get("chosen", "")),
         rejected_position=str(rule.get("rejected", "")),
         pairs=len(pairs),
-        differs_from_min=int(pc.sum(differs).as_py() or 0),
+        differs_from_min=sum(differs.to_pylist()),
     )
 
 
 def _margins(pairs: pd.DataFrame, selected: pd.DataFrame) -> MarginFacts:
-    train = pairs[pairs["split"] == "train"]
-    kept = train[train["pair_id"].isin(selected["pair_id"])]
-    shared = histograms({"candidates": train["margin_external"], "kept": kept["margin_external"]})
-    return MarginFacts(
-        candidates=shared["candidates"], kept=shared["kept"], sft=int((selected["route"] == "sft").sum())
-    )
+    is_train = pairs["split"].to_numpy() == "train"
+    is_kept = is_train & pairs["pair_id"].isin(selected["pair_id"].tolist()).to_numpy()
+    margin = pairs["margin_external"].to_numpy(dtype=float)
+    shared = histograms({"candidates": margin[is_train], "kept": margin[is_kept]})
+    routed = selected["route"].tolist().count("sft")
+    return MarginFacts(candidates=shared["candidates"], kept=shared["kept"], sft=routed)
 
 
 def _lengths(tables: Mapping[str, TableRef]) -> LengthFacts:

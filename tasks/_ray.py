@@ -6,15 +6,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any
 
+from sweetspot import errors
 from sweetspot.config import Cluster
 from sweetspot.errors import EngineError, SweetspotError
 
 JOB_POLL_S = 0.5
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
-T = TypeVar("T")
 
 # Set before the first import of Ray: it reads them once. Token authentication must be the same in
 # every process; a private cluster gets a token of its own that nobody else can read from a file.
@@ -73,18 +73,29 @@ def _quiet_ray_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False  # pyright: ignore[reportAttributeAccessIssue]
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and shown once
 
 
 class _ChunkActor:
-    """Opens a stage's work once (models load here), then handles one chunk per call."""
+    """Opens a stage's work once (models load here), then handles one chunk per call.
+
+    Our own errors travel as values: Ray's wrappers would reach the driver without the message, and an
+    error in a constructor as the death of an actor.
+    """
 
     def __init__(self, open_work: Callable[[], Callable[[int], dict[str, Any]]]) -> None:
-        self.work = open_work()
+        self.open_work = open_work
+        self.work: Callable[[int], dict[str, Any]] | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        receipts = [self.work(int(index)) for index in batch["chunk"]]
-        return {"receipt": receipts}
+        return {"receipt": [self._do(int(index)) for index in batch["chunk"]]}
+
+    def _do(self, index: int) -> dict[str, Any]:
+        try:
+            self.work = self.work or self.open_work()
+            return self.work(index)
+        except SweetspotError as error:
+            return {"error": type(error).__name__, "message": str(error)}
 
 
 def map_chunks(
@@ -120,14 +131,12 @@ def map_chunks(
     )
     try:
         for row in dataset.iter_rows():
-            yield row["receipt"]
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from None
+            yield _receipt(row["receipt"])
     except ray.exceptions.RayError as error:
-        raise EngineError(f"a worker of this stage died: {type(error).__name__}. Committed chunks are safe") from None
+        raise _worker_failed(error) from None
 
 
-def run_once(work: Callable[[], T], *, settings: Cluster) -> T:
+def run_once(work: Callable[[], dict[str, Any]], *, settings: Cluster) -> dict[str, Any]:
     """Run one function on the cluster and return its result.
 
     Raises:
@@ -139,25 +148,25 @@ def run_once(work: Callable[[], T], *, settings: Cluster) -> T:
 
     remote = ray.remote(num_cpus=1, num_gpus=settings.gpus_per_actor, max_retries=1)(_call)
     try:
-        return ray.get(remote.remote(work))
-    except ray.exceptions.RayTaskError as error:
-        raise _cause(error) from None
+        return _receipt(ray.get(remote.remote(work)))
     except ray.exceptions.RayError as error:
-        raise EngineError(f"a worker died: {type(error).__name__}. Committed chunks are safe") from None
+        raise _worker_failed(error) from None
 
 
-def _call(work: Callable[[], T]) -> T:
-    return work()
+def _call(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    return _ChunkActor(lambda: lambda _: work())({"chunk": [0]})["receipt"][0]
 
 
-def _cause(error: BaseException) -> SweetspotError:
-    """Our own error inside Ray's wrappers, else an EngineError that names the type and never the data."""
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, SweetspotError):
-            return type(seen)(str(seen.args[0]) if seen.args else str(seen))
-        seen = getattr(seen, "cause", None) or seen.__cause__
-    return EngineError(f"a worker failed with {type(error).__name__}. Committed chunks are safe; see the Ray logs")
+def _receipt(value: dict[str, Any]) -> dict[str, Any]:
+    if "error" in value:
+        raise getattr(errors, value["error"])(value["message"])
+    return value
+
+
+def _worker_failed(error: Exception) -> EngineError:
+    """Name the kind of failure and never its text, which may hold rows."""
+    kind = type(error).__name__
+    return EngineError(f"a worker of this stage failed with {kind}; committed chunks are safe. See the Ray logs")
 
 
 def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str) -> str:

@@ -173,6 +173,7 @@ def _complete_file(folder: Path, data: bytes) -> Iterator[str]:
     handle, name = tempfile.mkstemp(dir=folder, prefix=".writing-")
     try:
         with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o644)  # mkstemp makes private files; a delivered dataset is for readers
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -6,7 +6,6 @@ from functools import partial
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sweetspot import ids, schemas
 from sweetspot.calibration import Calibration, apply_calibration, calibrate
@@ -34,7 +33,7 @@ def clean_scores(scores: TableRef, checks: TableRef, settings: Cleaning, run: Ru
 
 
 def _raters(scores: TableRef) -> tuple[str, ...]:
-    names = {name for chunk in scores.each_chunk(["rater"]) for name in pc.unique(chunk["rater"]).to_pylist()}
+    names = {name for chunk in scores.each_chunk(["rater"]) for name in chunk["rater"].unique().to_pylist()}
     return tuple(sorted(names))
 
 

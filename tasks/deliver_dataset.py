@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from sweetspot import ids, schemas
 from sweetspot.delivery import card, croissant, lineage, report
@@ -31,7 +30,7 @@ class Publication:
     Attributes:
         run_id: of the run; the same date and settings give the same.
         logical_date: UTC date the version is for, YYYY-MM-DD.
-        created_utc: when it was published, ISO 8601.
+        created_utc: when it is published, ISO 8601.
         code_commit: of the project.
         lock_sha256: of the lock file the environment was built from.
         config: resolved settings.
@@ -92,6 +91,7 @@ def deliver_dataset(
     done = store.read_if_there(f"{root}/manifest.json")
     if done is None:
         files = [_put(store, root, path, table) for path, table in _files(tables, dropped)]
+        facts = replace(facts, created_utc=_first_try(store, tables["delivered"], facts))
         draft = _manifest(tables, facts, files, version=version, dataset=dataset)
         documents = _documents(gather_facts(draft, tables, ends))
         files += [_put_bytes(store, root, path, data, rows=0) for path, data in documents.items()]
@@ -100,7 +100,6 @@ def deliver_dataset(
             files=tuple(files),
             parent_sha256=_parent(store, dataset),
             nonce=uuid4().hex,
-            created_utc=facts.created_utc,
         )
         done = _publish(store, f"{root}/manifest.json", canonical_json(final))
     _move_latest(store, dataset, version, facts.logical_date, done)
@@ -114,12 +113,19 @@ def deliver_dataset(
     )
 
 
+def _first_try(store: Store, delivered: TableRef, facts: Publication) -> str:
+    """When this version was first about to be published: a resumed run must write the same documents."""
+    key = f"{delivered.location}/published-{facts.logical_date}.json"
+    store.create(key, ids.canonical_json({"created_utc": facts.created_utc}))
+    return str(json.loads(store.read(key))["created_utc"])
+
+
 def _files(tables: Mapping[str, TableRef], dropped: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     delivered = tables["delivered"].read().sort_by("pair_id")
-    split_of = tables["prompts"].read(["prompt_id", "split"])
+    split_of = {row["prompt_id"]: row["split"] for row in tables["prompts"].read(["prompt_id", "split"]).to_pylist()}
+    splits = [split_of[key] for key in delivered["prompt_id"].to_pylist()]
     for split in ("train", "eval"):
-        keys = split_of.filter(pc.equal(split_of["split"], split))["prompt_id"]
-        rows = delivered.filter(pc.is_in(delivered["prompt_id"], value_set=keys.combine_chunks()))
+        rows = delivered.filter(pa.array([name == split for name in splits], pa.bool_()))
         if split == "train" and not len(rows):
             raise CheckError("no training pair is left to deliver; see the dropped rows of select_pairs")
         count = max(1, -(-len(rows) // SHARD_ROWS)) if len(rows) else 0
@@ -176,7 +182,7 @@ def _manifest(
         nonce="draft",
         run_id=facts.run_id,
         logical_date=facts.logical_date,
-        created_utc=f"{facts.logical_date}T00:00:00Z",
+        created_utc=facts.created_utc,
         code_commit=facts.code_commit,
         lock_sha256=facts.lock_sha256 or None,
         config=facts.config,

@@ -105,12 +105,12 @@ def _pre_dpo_policy(
         return found
     rows = seed_pairs(prompts, responses, scores, count=settings.seed_pairs)
     train = partial(_train_and_commit, rows, start, settings, run.store, prefix)
-    return _ray.run_once(train, settings=run.cluster)
+    return PolicyRef(**_ray.run_once(train, settings=run.cluster))
 
 
 def _train_and_commit(
     rows: list[dict[str, Any]], start: PolicyRef, settings: Implicit, store: str, prefix: str
-) -> PolicyRef:
+) -> dict[str, str]:
     from sweetspot.training import train_policy
 
     batch_size = 16
@@ -125,7 +125,8 @@ def _train_and_commit(
     with tempfile.TemporaryDirectory() as folder:
         policy_dir = Path(start.local_path())
         train_policy(rows, policy_dir=policy_dir, output_dir=Path(folder), training=training)
-        return commit_policy(store, prefix, Path(folder) / "policy", {"kind": "pre-dpo", "pairs": len(rows)})
+        facts = {"kind": "pre-dpo", "pairs": len(rows)}
+        return commit_policy(store, prefix, Path(folder) / "policy", facts).to_json()
 
 
 def seed_pairs(prompts: TableRef, responses: TableRef, scores: TableRef, *, count: int) -> list[dict[str, Any]]:
@@ -149,7 +150,7 @@ def seed_pairs(prompts: TableRef, responses: TableRef, scores: TableRef, *, coun
             if row["prompt_id"] in wanted and row["response_id"] in rating and row["response"].strip():
                 siblings[row["prompt_id"]].append(row)
     rows = [
-        _seed_row(wanted[key], *pair, rating)
+        _seed_row(wanted[key], pair[0], pair[1], rating)
         for key, group in siblings.items()
         if (pair := _random_two(group)) and rating[pair[0]["response_id"]] != rating[pair[1]["response_id"]]
     ][:count]

@@ -66,7 +66,7 @@ def min_count(pairs: int) -> int:
 def _verdicts(keys: list[str], margins: np.ndarray, found: Bees) -> dict[str, _Verdict]:
     selected = np.zeros(len(keys), dtype=bool)
     selected[found.selected] = True
-    positive = (margins > 0).all(axis=0)
+    positive = np.all(margins > 0, axis=0)
     return {
         key: _Verdict(float(found.probability[index]), bool(selected[index]), bool(positive[index]))
         for index, key in enumerate(keys)

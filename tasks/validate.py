@@ -1,7 +1,8 @@
 """validate: what is wrong with the responses and how far the raters can be believed, before anything is built."""
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import pyarrow as pa
 from sweetspot import ids, schemas
 from sweetspot.config import Validation
 from sweetspot.errors import CheckError
+from sweetspot.validation.correlation import within_group_spearman
 from sweetspot.validation.degenerate import flags
 from tasks._stage import Run, Stage, run_stage
 from tasks._store import Store
@@ -19,7 +21,6 @@ from tasks._tables import ChunkResult, TableRef, dropped_table
 
 STAGE = Stage("validate", 1, schemas.CHECKS, unit="response")
 FLAWS = ("empty", "char_run", "repetitive", "compressible", "truncated", "refusal")
-HISTOGRAM_BINS = 40
 
 
 def validate(responses: TableRef, scores: TableRef, settings: Validation, run: Run) -> TableRef:
@@ -38,7 +39,7 @@ def validate(responses: TableRef, scores: TableRef, settings: Validation, run: R
 
 
 def figures(checks: TableRef, scores: TableRef) -> dict[str, Any]:
-    """Score histograms, agreement, length correlation and flaws, as measured by `validate`."""
+    """Agreement of raters, their correlation with length, and flaws, as measured by `validate`."""
     return json.loads(Store(checks.store).read(_figures_key(checks, scores)))
 
 
@@ -72,59 +73,33 @@ class _CheckChunk:
 
 
 def _measure(checks: TableRef, scores: TableRef) -> dict[str, Any]:
-    frame = checks.read(["response_id", "prompt_id", "chars", "flaw"]).to_pandas()
-    wide = (
-        scores.read(["response_id", "rater", "score"])
-        .to_pandas()
-        .pivot(index="response_id", columns="rater", values="score")
-    )
-    joined = frame.merge(wide, left_on="response_id", right_index=True, how="left")
-    raters = list(wide.columns)
+    frame = checks.read(["response_id", "prompt_id", "chars", "flaw"]).to_pandas().set_index("response_id")
+    prompt, chars = frame["prompt_id"].to_numpy(), frame["chars"].to_numpy(dtype=float)
+    by_rater = {name: column.reindex(frame.index).to_numpy(dtype=float) for name, column in _columns(scores)}
+    names = list(by_rater)
     return {
         "responses": len(frame),
-        "flaws": {str(k): int(v) for k, v in frame["flaw"].value_counts().items()},
-        "raters": {name: _rater_figures(joined, name) for name in raters},
-        "agreement": _agreement(joined, raters),
+        "flaws": dict(Counter(flaw for flaw in frame["flaw"].tolist() if isinstance(flaw, str))),
+        "raters": {
+            name: {
+                "scored": int(np.count_nonzero(~np.isnan(values))),
+                "length_correlation": within_group_spearman(prompt, chars, values),
+            }
+            for name, values in by_rater.items()
+        },
+        "agreement": {
+            f"{first} / {second}": within_group_spearman(prompt, by_rater[first], by_rater[second])
+            for index, first in enumerate(names)
+            for second in names[index + 1 :]
+        },
     }
 
 
-def _rater_figures(frame: pd.DataFrame, name: str) -> dict[str, Any]:
-    scores = frame[name].dropna()
-    counts, edges = np.histogram(scores, bins=HISTOGRAM_BINS) if len(scores) else (np.array([]), np.array([]))
-    within = frame[["prompt_id", "chars", name]].dropna()
-    return {
-        "scored": len(scores),
-        "mean": float(scores.mean()) if len(scores) else None,
-        "sd": float(scores.std(ddof=0)) if len(scores) else None,
-        "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        "length_correlation": _within_prompt_correlation(within, "chars", name),
-    }
-
-
-def _agreement(frame: pd.DataFrame, raters: list[str]) -> dict[str, float | None]:
-    """Mean within-prompt rank correlation of every two raters."""
-    return {
-        f"{first} / {second}": _within_prompt_correlation(frame[["prompt_id", first, second]].dropna(), first, second)
-        for index, first in enumerate(raters)
-        for second in raters[index + 1 :]
-    }
-
-
-def _within_prompt_correlation(frame: pd.DataFrame, first: str, second: str) -> float | None:
-    """Spearman correlation within each prompt, averaged over prompts where both vary."""
-    if frame.empty:
-        return None
-    ranks = frame.groupby("prompt_id")[[first, second]].rank()
-    key = frame["prompt_id"]
-    centred = ranks - ranks.groupby(key).transform("mean")
-    products = pd.DataFrame(
-        {"xy": centred[first] * centred[second], "xx": centred[first] ** 2, "yy": centred[second] ** 2}
-    )
-    sums = products.groupby(key).sum()
-    usable = sums[(sums["xx"] > 0) & (sums["yy"] > 0)]
-    if usable.empty:
-        return None
-    return float((usable["xy"] / np.sqrt(usable["xx"] * usable["yy"])).mean())
+def _columns(scores: TableRef) -> Iterator[tuple[str, pd.Series]]:
+    """Each rater's scores by response id."""
+    frame = scores.read(["response_id", "rater", "score"]).to_pandas()
+    for name, rows in frame.groupby("rater"):
+        yield str(name), pd.Series(rows["score"].to_numpy(), index=rows["response_id"].to_numpy())
 
 
 def _stop_if_unusable(found: dict[str, Any], settings: Validation) -> None:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from markupsafe import Markup
@@ -28,7 +29,12 @@ _COLOURS = {
 }
 CHOSEN, REJECTED, NEUTRAL, MUTED, GRID, INK = _COLOURS
 
-_STYLE = {"svg.fonttype": "none", "svg.hashsalt": "sweetspot", "font.size": 8.0, "axes.unicode_minus": True}
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "sweetspot",
+    "font.size": 8.0,
+    "axes.unicode_minus": True,
+}
 _NO_METADATA = {"Date": None, "Creator": None, "Format": None, "Type": None}
 
 
@@ -54,22 +60,21 @@ def distribution(series: Sequence[Series], *, axis: str) -> Markup:
         for one in series:
             _draw_histogram(axes, one, top)
         axes.set_ylim(0, 1.12 * top)
-        axes.set_xlim(
-            min(one.histogram.edges[0] for one in series), max(one.histogram.edges[-1] for one in series)
-        )
+        axes.set_xlim(min(one.histogram.edges[0] for one in series), max(one.histogram.edges[-1] for one in series))
         axes.set_xlabel(axis, color=MUTED)
         axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axes.grid(axis="y", color=GRID, linewidth=0.6)
 
-    return _svg(draw, width=4.4, height=1.85)
+    return _svg(draw, width=4.4, height=1.85, left=0.42)
 
 
 def _draw_histogram(axes: Axes, one: Series, top: float) -> None:
     counts, edges = one.histogram.counts, one.histogram.edges
     if one.filled:
         axes.stairs(counts, edges, fill=True, color=one.colour, alpha=0.38, clip_on=False)
-    axes.stairs(counts, edges, color=one.colour, linewidth=1.1, clip_on=False)
+    outline = [count or math.nan for count in counts]  # no line along empty bins
+    axes.stairs(outline, edges, color=one.colour, linewidth=1.1, clip_on=False)
     mean = one.histogram.mean
     if mean is not None and edges[0] <= mean <= edges[-1]:
         axes.plot([mean, mean], [0, 1.1 * top], color=one.colour, linewidth=1.1, linestyle=(0, (3, 2)), clip_on=False)
@@ -91,7 +96,7 @@ def before_and_after(held_out: HeldOut) -> Markup:
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         axes.grid(axis="x", color=GRID, linewidth=0.6)
 
-    return _svg(draw, width=6.4, height=1.35)
+    return _svg(draw, width=4.4, height=1.2, left=0.52)
 
 
 def _short(value: float) -> str:
@@ -101,11 +106,14 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _svg(draw: Callable[[Axes], None], *, width: float, height: float) -> Markup:
-    with matplotlib.rc_context(_STYLE):
+def _svg(draw: Callable[[Axes], None], *, width: float, height: float, left: float) -> Markup:
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a matplotlibrc of the user must not change the page
+        matplotlib.rcParams.update(_STYLE)
         figure = Figure(figsize=(width, height))
-        left, below = 0.42 / width, 0.36 / height
-        axes = figure.add_axes((left, below, 1 - left - 0.12 / width, 1 - below - 0.04 / height))
+        below, right, above = 0.38, 0.12, 0.04
+        box = (left / width, below / height, 1 - (left + right) / width, 1 - (below + above) / height)
+        axes = figure.add_axes(box)
         axes.set_axisbelow(True)
         axes.tick_params(left=False, bottom=False, labelcolor=MUTED, pad=3)
         for side, spine in axes.spines.items():

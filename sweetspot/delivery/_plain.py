@@ -50,7 +50,7 @@ def _no_constant(name: str) -> Any:
 def plain(value: Any, where: str, *, depth: int = 0) -> Any:
     """Return a copy of `value` that JSON holds exactly: tuples become lists, anything else is refused."""
     if depth > MAX_DEPTH:
-        raise ContractError(f"{where}: more than {MAX_DEPTH} levels deep. Flatten it.")
+        raise refusal(where, type(value).__name__, f"nothing more than {MAX_DEPTH} levels deep", "Flatten it.")
     if value is None or isinstance(value, bool):
         return value
     if type(value) is int and abs(value) <= MAX_INTEGER:
@@ -164,4 +164,5 @@ def shown(value: Any) -> str:
 def refusal(where: str, got: Any, expected: str, remedy: str) -> ContractError:
     """The error that says what is wrong at `where`."""
     advice = remedy or "Restore the file, or correct the caller."
-    return ContractError(f"{where}: got {shown(got)}, expected {expected}. {advice}")
+    place = where if len(where) <= 200 else f"{where[:197]}..."
+    return ContractError(f"{place}: got {shown(got)}, expected {expected}. {advice}")

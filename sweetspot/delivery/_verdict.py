@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sweetspot.delivery._wording import count, decimal, percent, plural, share
+from sweetspot.delivery._wording import GAP, count, decimal, percent, plural, share, spaced
 from sweetspot.delivery.books import Book
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.errors import CheckError
@@ -80,7 +80,9 @@ def _cautions(facts: VersionFacts) -> list[str]:
         rate = max(length.longer_chosen_rate, 1 - length.longer_chosen_rate)
         found.append(f"The {side} response is the chosen one in {percent(rate)} of pairs; a policy may learn length.")
     if quality is not None and quality.differs_from_min == 0 and quality.rejected_position != "min":
-        found.append(f"The rule {quality.rejected_position} picked the worst response of every prompt, so it acted as min.")
+        found.append(
+            f"The rule {quality.rejected_position} picked the worst response of every prompt, so it acted as min."
+        )
     if exam is not None and exam.low <= 0 <= exam.high:
         found.append(f"The held-out gain could be chance: {exam.metric} {_change(facts)}.")
     if exam is not None and exam.promoted is False:
@@ -109,7 +111,7 @@ def _change(facts: VersionFacts) -> str:
         return ""
     return (
         f"went from {percent(exam.before)} to {percent(exam.after)} on {plural(exam.prompts, 'held-out prompt')} "
-        f"(95 % interval of the change {decimal(100 * exam.low, 1)} to {decimal(100 * exam.high, 1)} points)"
+        f"(95{GAP}% interval of the change {decimal(100 * exam.low, 1)} to {decimal(100 * exam.high, 1)} points)"
     )
 
 
@@ -144,5 +146,5 @@ def _book_sentences(books: tuple[Book, ...]) -> list[str]:
     if worst.dropped_in_all.count:
         reason = max(worst.dropped, key=lambda name: worst.dropped[name].count)
         lost = percent(share(worst.dropped_in_all.count, worst.rows_in.count))
-        said.append(f"Most left at {worst.stage}: {lost} of its {worst.unit}s, mainly for the reason {reason}.")
+        said.append(f"Most left at {worst.stage}: {lost} of its {spaced(worst.unit)}s, mainly for the reason {reason}.")
     return said

@@ -6,15 +6,22 @@ unless the code here marked it as finished (`Markup`). So a template cannot forg
 
 import json
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
+
+from sweetspot.delivery._plain import as_utc
 
 TEMPLATES = Path(__file__).parent / "templates"
+# No caller's text takes more of a page than this; names, reasons and sentences are far shorter.
+MAX_CHARACTERS = 1000
 MINUS = "\N{MINUS SIGN}"
+# Between a number and its unit, so that a line never breaks there.
+GAP = "\N{NO-BREAK SPACE}"
 
 # Controls, formats that reorder or hide text (bidirectional overrides, zero-width), halves of surrogate pairs.
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -51,6 +58,11 @@ def code(text: object) -> Markup:
     return Markup(f"`{one_line.replace('|', chr(92) + '|')}`") if one_line else Markup("")
 
 
+def preformatted(text: str, limit: int) -> Markup:
+    """A long text for a `pre` element: cut at `limit`, made visible and escaped."""
+    return escape(visible(capped(text, limit)))
+
+
 def count(number: int) -> str:
     """1234567 as 1,234,567."""
     return f"{number:,}".replace("-", MINUS)
@@ -67,15 +79,15 @@ def percent(share: float) -> str:
     """A share as a percentage with the digits that matter: 0 %, <0.1 %, 4.3 %, 57 %, 100 %."""
     value = 100 * share
     if 0 < value < 0.1:
-        return "<0.1 %"
+        return f"<0.1{GAP}%"
     if 99.9 < value < 100:
-        return ">99.9 %"
+        return f">99.9{GAP}%"
     whole = value == round(value) or 10 <= abs(value) <= 90
-    return f"{decimal(value, 0 if whole else 1)} %"
+    return f"{decimal(value, 0 if whole else 1)}{GAP}%"
 
 
 def share(part: int, whole: int) -> float:
-    """part / whole, 0 when there is no whole."""
+    """Quotient part / whole, 0 when there is no whole."""
     return part / whole if whole else 0.0
 
 
@@ -84,24 +96,34 @@ def size(number: int) -> str:
     value = float(number)
     for unit in ("B", "kB", "MB", "GB"):
         if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+            return f"{value:.{0 if unit == 'B' or value >= 100 else 1}f}{GAP}{unit}"
         value /= 1000
-    return f"{value:,.1f} TB"
+    return f"{value:,.1f}{GAP}TB"
 
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 0.4 s, 38 s, 12 min 5 s, 3 h 20 min."""
     if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+        return f"{seconds:.{1 if seconds < 9.95 else 0}f}{GAP}s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{count(minutes // 60)} h {minutes % 60} min"
+        return f"{minutes}{GAP}min {rest}{GAP}s"
+    return f"{count(minutes // 60)}{GAP}h {minutes % 60}{GAP}min"
 
 
 def plural(number: int, noun: str) -> str:
     """1 pair, 2 pairs."""
     return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
+def spaced(name: str) -> str:
+    """source_row as source row."""
+    return name.replace("_", " ")
+
+
+def moment(value: str) -> str:
+    """An ISO 8601 time as people read it, to the minute and in UTC."""
+    return f"{as_utc(value)[:16].replace('T', ' ')} UTC"
 
 
 def indented_json(value: Any) -> str:
@@ -114,34 +136,44 @@ def one_line_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
+def at_most(items: Sequence[Any], limit: int) -> Sequence[Any]:
+    """The first `limit` items."""
+    return items[:limit]
+
+
 _FILTERS: dict[str, Callable[..., Any]] = {
+    "at_most": at_most,
     "capped": capped,
     "code": code,
     "count": count,
     "decimal": decimal,
     "duration": duration,
     "indented_json": indented_json,
+    "moment": moment,
     "one_line_json": one_line_json,
     "percent": percent,
     "size": size,
+    "spaced": spaced,
 }
 
 
 def render_html(template: str, **values: Any) -> str:
     """Fill an HTML template; every text is made visible and escaped."""
-    return _environment(html=True).get_template(template).render(**values)
+    return _environment(True).get_template(template).render(**values)
 
 
 def render_markdown(template: str, **values: Any) -> str:
     """Fill a Markdown template; every text is made visible and literal."""
-    return _environment(html=False).get_template(template).render(**values)
+    return _environment(False).get_template(template).render(**values)
 
 
-def _environment(*, html: bool) -> Environment:
+@cache
+def _environment(html: bool) -> Environment:
     def finish(value: Any) -> Any:
         if not isinstance(value, str) or isinstance(value, Markup):
             return value
-        return visible(value) if html else markdown(value)
+        short = capped(value, MAX_CHARACTERS)
+        return visible(short) if html else markdown(short)
 
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),

@@ -88,9 +88,7 @@ def metadata(facts: VersionFacts) -> dict[str, Any]:
             }
             for config in offered
         ],
-        "dataset_info": [
-            {"config_name": config.name, "features": features(config.schema)} for config in offered
-        ],
+        "dataset_info": [{"config_name": config.name, "features": features(config.schema)} for config in offered],
     }
 
 

@@ -5,7 +5,8 @@ References:
 
 Notes:
     A version's name is not MAJOR.MINOR.PATCH, which Croissant recommends but does not require: every
-    version replaces all rows, so the order and identity of versions are in the manifests.
+    version replaces all rows, so the order and identity of versions are in the manifests. A reference
+    to a field is written {"field": {"@id": ...}} as in version 1.0, the form that mlcroissant reads.
 """
 
 from typing import Any
@@ -18,11 +19,6 @@ from sweetspot.schemas import DELIVERED, Column
 
 CONFORMS_TO = "http://mlcommons.org/croissant/1.1"
 _JSON = {"@type": "@json"}
-_CROISSANT_TERMS = (
-    "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileProperty "
-    "fileObject fileSet format includes isArray isLiveDataset jsonPath key md5 parentField readLines recordSet "
-    "references regex sdVersion separator source subField transform unArchive value"
-).split()
 CONTEXT: dict[str, Any] = {
     "@language": "en",
     "@vocab": "https://schema.org/",
@@ -34,14 +30,45 @@ CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", **_JSON},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", **_JSON},
-    **{term: f"cr:{term}" for term in _CROISSANT_TERMS},
+    "annotation": "cr:annotation",
+    "arrayShape": "cr:arrayShape",
+    "citeAs": "cr:citeAs",
+    "column": "cr:column",
+    "containedIn": "cr:containedIn",
+    "equivalentProperty": "cr:equivalentProperty",
+    "excludes": "cr:excludes",
+    "extract": "cr:extract",
+    "field": "cr:field",
+    "fileProperty": "cr:fileProperty",
+    "fileObject": "cr:fileObject",
+    "fileSet": "cr:fileSet",
+    "format": "cr:format",
+    "includes": "cr:includes",
+    "isArray": "cr:isArray",
+    "isLiveDataset": "cr:isLiveDataset",
+    "jsonPath": "cr:jsonPath",
+    "key": "cr:key",
+    "md5": "cr:md5",
+    "parentField": "cr:parentField",
+    "readLines": "cr:readLines",
+    "recordSet": "cr:recordSet",
+    "references": "cr:references",
+    "regex": "cr:regex",
+    "sdVersion": "cr:sdVersion",
+    "separator": "cr:separator",
+    "source": "cr:source",
+    "subField": "cr:subField",
+    "transform": "cr:transform",
+    "unArchive": "cr:unArchive",
+    "value": "cr:value",
 }
 
 _SPDX = {
     name.lower(): name
     for name in ("Apache-2.0", "MIT", "BSD-3-Clause", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0")
 } | {"odc-by": "ODC-By-1.0", "odbl": "ODbL-1.0"}
-_MEDIA_TYPES = {"parquet": "application/vnd.apache.parquet", "html": "text/html", "md": "text/markdown"}
+# Parquet has a registered type by now, but readers of Croissant know it by this one.
+_MEDIA_TYPES = {"parquet": "application/x-parquet", "html": "text/html", "md": "text/markdown"}
 _SPLITS = {"train": "cr:TrainingSplit", "eval": "cr:TestSplit"}
 
 
@@ -70,7 +97,7 @@ def croissant(facts: VersionFacts) -> dict[str, Any]:
         "keywords": ["preference", "dpo", "sweetspot"],
         "isLiveDataset": False,
         "distribution": [*(_file_object(entry) for entry in manifest.files), *_file_sets(facts)],
-        "recordSet": [_split_set(facts), _record_set(facts)],
+        "recordSet": [_split_set(facts), _record_set(facts)] if _splits(facts) else [],
     }
 
 
@@ -97,6 +124,8 @@ def _splits(facts: VersionFacts) -> list[str]:
 
 
 def _file_sets(facts: VersionFacts) -> list[dict[str, Any]]:
+    if not _splits(facts):
+        return []
     return [
         {
             "@type": "cr:FileSet",
@@ -119,7 +148,7 @@ def _split_set(facts: VersionFacts) -> dict[str, Any]:
         "key": {"@id": "splits/name"},
         "field": [
             {"@type": "cr:Field", "@id": "splits/name", "name": "name", "dataType": "sc:Text"},
-            {"@type": "cr:Field", "@id": "splits/url", "name": "url", "dataType": ["sc:URL", "wd:Q3985153"]},
+            {"@type": "cr:Field", "@id": "splits/url", "name": "url", "dataType": "sc:URL"},
         ],
         "data": [{"splits/name": split, "splits/url": _SPLITS[split]} for split in _splits(facts)],
     }

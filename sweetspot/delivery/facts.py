@@ -4,101 +4,32 @@ Whoever has the tables fills it; nothing here reads one. Whatever is left out is
 under what was not checked, so an absent number never looks like a good one.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from sweetspot._checks import as_floats, as_numbers
+from sweetspot._checks import as_numbers
+from sweetspot.delivery._histogram import Histogram, histogram, histograms
 from sweetspot.delivery.manifest import Manifest
 from sweetspot.errors import ContractError
 
-MAX_BINS = 1000
-
-
-@dataclass(frozen=True)
-class Histogram:
-    """Counts of a number over adjoining bins; bin i is [edges[i], edges[i+1]), the last one closed.
-
-    Attributes:
-        edges: (bins + 1,) increasing, in the unit of the values.
-        counts: (bins,) values in each bin.
-        outside: values below the first or above the last edge.
-        missing: values that were NaN.
-        mean: of all values that were there, None without any.
-        median: likewise.
-    """
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    outside: int = 0
-    missing: int = 0
-    mean: float | None = None
-    median: float | None = None
-
-    def __post_init__(self) -> None:
-        edges = as_floats("histogram: edges", self.edges)
-        if len(edges) != len(self.counts) + 1 or len(self.counts) == 0 or not np.all(np.diff(edges) > 0):
-            raise ContractError(
-                f"histogram: got {len(edges)} edges for {len(self.counts)} counts, expected one more edge than "
-                "counts, at least one bin, and increasing edges. Build it with `histogram`."
-            )
-
-    @property
-    def total(self) -> int:
-        """Values that were there, inside the edges or outside."""
-        return sum(self.counts) + self.outside
-
-
-def histogram(values: ArrayLike, bins: int | Sequence[float] = 40) -> Histogram:
-    """Count values; NaN is counted as missing.
-
-    Args:
-        values: (n,) any unit; may be empty.
-        bins: number of equal bins from the smallest to the largest value, 1 to 1000, or the edges.
-
-    Raises:
-        ContractError: values or edges are not finite numbers, or the number of bins is out of range.
-    """
-    array = as_floats("values", values, allow_nan=True)
-    there = array[~np.isnan(array)]
-    edges = _even_edges(there, bins) if isinstance(bins, int) else _given_edges(bins)
-    counts = np.histogram(there, edges)[0]
-    return Histogram(
-        edges=tuple(edges.tolist()),
-        counts=tuple(counts.tolist()),
-        outside=int(len(there) - counts.sum()),
-        missing=int(len(array) - len(there)),
-        mean=float(there.mean()) if len(there) else None,
-        median=float(np.median(there)) if len(there) else None,
-    )
-
-
-def histograms(series: Mapping[str, ArrayLike], bins: int = 40) -> dict[str, Histogram]:
-    """Histograms of several columns over the same edges, so that they may be drawn over each other."""
-    arrays = {name: as_floats(name, values, allow_nan=True) for name, values in series.items()}
-    joined = np.concatenate(list(arrays.values())) if arrays else np.zeros(0)
-    edges = _even_edges(joined[~np.isnan(joined)], bins)
-    return {name: histogram(array, edges.tolist()) for name, array in arrays.items()}
-
-
-def _given_edges(bins: Sequence[float]) -> np.ndarray:
-    edges = as_floats("bins", bins)
-    if len(edges) < 2 or not np.all(np.diff(edges) > 0):
-        raise ContractError(f"bins: got {len(edges)} edges, expected at least two, increasing. Sort them.")
-    return edges
-
-
-def _even_edges(values: np.ndarray, bins: int) -> np.ndarray:
-    if isinstance(bins, bool) or not 1 <= bins <= MAX_BINS:
-        raise ContractError(f"bins: got {bins}, expected a whole number from 1 to {MAX_BINS}. Change bins.")
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
-    # Equal values, or values closer than floats can split into bins, still get one visible column.
-    if high - low <= 1e-9 * max(abs(low), abs(high), 1e-9):
-        half = max(0.5, 1e-6 * abs(low))
-        low, high = low - half, high + half
-    return np.linspace(low, high, bins + 1)
+__all__ = [
+    "Agreement",
+    "ColumnFacts",
+    "Example",
+    "HeldOut",
+    "Histogram",
+    "LengthFacts",
+    "MarginFacts",
+    "QualityFacts",
+    "RaterFacts",
+    "VersionFacts",
+    "column_facts",
+    "histogram",
+    "histograms",
+]
 
 
 @dataclass(frozen=True)
@@ -133,6 +64,9 @@ class Agreement:
     second: str
     rank_correlation: float
     responses: int
+
+    def __post_init__(self) -> None:
+        _between(f"rank correlation of {self.first} and {self.second}", self.rank_correlation, -1, 1)
 
 
 @dataclass(frozen=True)
@@ -191,6 +125,10 @@ class LengthFacts:
     low: float
     high: float
 
+    def __post_init__(self) -> None:
+        for name in ("longer_chosen_rate", "low", "high"):
+            _between(f"lengths: {name}", getattr(self, name), 0, 1)
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -213,6 +151,10 @@ class HeldOut:
     high: float
     prompts: int
     promoted: bool | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("before", 0), ("after", 0), ("low", -1), ("high", -1)):
+            _between(f"held out: {name}", getattr(self, name), least, 1)
 
 
 @dataclass(frozen=True)
@@ -240,9 +182,7 @@ def column_facts(values: ArrayLike) -> ColumnFacts:
     there = array[~np.isnan(array)]
     if len(there) == 0:
         return ColumnFacts(len(array), len(array))
-    return ColumnFacts(
-        len(array), len(array) - len(there), float(there.min()), float(there.max()), float(there.sum())
-    )
+    return ColumnFacts(len(array), len(array) - len(there), float(there.min()), float(there.max()), float(there.sum()))
 
 
 @dataclass(frozen=True)
@@ -269,13 +209,15 @@ class VersionFacts:
     """Everything the documents of a version say.
 
     The manifest is the one of the version as far as it is known when the documents are made: it lists
-    the Parquet files, and not yet the documents themselves.
+    the Parquet files, and not yet the documents themselves. User names and passwords are taken out of
+    the two addresses.
 
     Attributes:
         manifest: see `sweetspot.delivery.manifest`.
         store: URI of the store that holds the dataset.
         prompt_source: path, URI or `datasets:` name of the prompts.
         flow: name of the flow that made the version.
+        parent_version: name of the version before; None for the first, or when unknown.
         license: a licence id as on the Hugging Face hub, or the URL of a licence.
         languages: ISO 639 codes; "und" is undetermined.
         creator: who publishes, in words.
@@ -296,6 +238,7 @@ class VersionFacts:
     store: str
     prompt_source: str
     flow: str = "curate"
+    parent_version: str | None = None
     license: str = "unknown"
     languages: tuple[str, ...] = ("und",)
     creator: str = "unnamed publisher"
@@ -311,10 +254,14 @@ class VersionFacts:
     examples: tuple[Example, ...] = ()
     not_checked: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        for name in ("store", "prompt_source"):
+            object.__setattr__(self, name, without_credentials(getattr(self, name)))
+
     @property
     def uri(self) -> str:
-        """Where the version lies, without credentials."""
-        return f"{without_credentials(self.store).rstrip('/')}/{self.manifest.dataset}/versions/{self.manifest.version}"
+        """Where the version lies."""
+        return f"{self.store.rstrip('/')}/{self.manifest.dataset}/versions/{self.manifest.version}"
 
     @property
     def train_rows(self) -> int:
@@ -339,6 +286,13 @@ class VersionFacts:
             (self.annotations == "machine-generated", "Human review: no person read or rated these responses."),
         )
         return tuple(text for missing, text in absent if missing) + self.not_checked
+
+
+def _between(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ContractError(
+            f"{name}: got {value}, expected a number from {low} to {high}. Leave the section out if it is not known."
+        )
 
 
 def without_credentials(uri: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from sweetspot.delivery import _plain
-from sweetspot.delivery.facts import ColumnFacts, VersionFacts, without_credentials
+from sweetspot.delivery.facts import ColumnFacts, VersionFacts
 from sweetspot.schemas import DELIVERED
 
 SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -42,9 +42,7 @@ def openlineage_event(facts: VersionFacts) -> dict[str, Any]:
             "runId": run_uuid(manifest.run_id),
             "facets": {
                 "nominalTime": _facet(facts, "nominalTime", nominalStartTime=_plain.as_utc(manifest.logical_date)),
-                "processing_engine": _facet(
-                    facts, "processing_engine", name="sweetspot", version=manifest.code_commit
-                ),
+                "processing_engine": _facet(facts, "processing_engine", name="sweetspot", version=manifest.code_commit),
             },
         },
         "job": {
@@ -68,12 +66,12 @@ def run_uuid(run_id: str) -> str:
 
 
 def dataset_name(uri: str) -> dict[str, str]:
-    """Namespace and name of a dataset by OpenLineage's naming rules, without credentials.
+    """Namespace and name of a dataset by OpenLineage's naming rules.
 
     s3://bucket/key gives (s3://bucket, key), a path or file:// URI (file, path), `datasets:NAME:SPLIT`
     (datasets, NAME:SPLIT).
     """
-    parts = urlsplit(without_credentials(uri))
+    parts = urlsplit(uri)
     if parts.scheme == "datasets":
         return {"namespace": "datasets", "name": parts.path}
     if parts.scheme in ("", "file"):
@@ -96,7 +94,8 @@ def _inputs(facts: VersionFacts) -> list[dict[str, Any]]:
     parent = facts.manifest.parent_sha256
     if parent is not None:
         name = dataset_name(f"{facts.store.rstrip('/')}/{facts.manifest.dataset}")
-        inputs.append({**name, "facets": {"version": _facet(facts, "version", datasetVersion=f"sha256:{parent}")}})
+        version = facts.parent_version or f"sha256:{parent}"
+        inputs.append({**name, "facets": {"version": _facet(facts, "version", datasetVersion=version)}})
     return inputs
 
 

@@ -11,12 +11,21 @@ from markupsafe import Markup
 from sweetspot.delivery import _charts
 from sweetspot.delivery._charts import CHOSEN, NEUTRAL, REJECTED, Series
 from sweetspot.delivery._verdict import balances, passed, verdict
-from sweetspot.delivery._wording import render_html, share
+from sweetspot.delivery._wording import indented_json, preformatted, render_html, share
 from sweetspot.delivery.books import Book
 from sweetspot.delivery.facts import VersionFacts
 
 EXAMPLE_CHARACTERS = 500
 """Most characters of an example text that are shown."""
+
+CONFIG_CHARACTERS = 20_000
+"""Most characters of the resolved configuration that are shown; a usual one has about 8,000."""
+
+MAX_LISTED = 200
+"""Most files, warnings and other items that a list shows; the manifest has them all."""
+
+MAX_EXAMPLES = 20
+"""Most example pairs that are shown."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,10 @@ def report_html(facts: VersionFacts) -> str:
         stages=[_stage_row(book, facts) for book in facts.manifest.books],
         checks=[(name, passed(outcome), _detail(outcome)) for name, outcome in facts.manifest.checks.items()],
         charts=_all_charts(facts),
+        config=preformatted(indented_json(facts.manifest.config), CONFIG_CHARACTERS),
         example_characters=EXAMPLE_CHARACTERS,
+        max_examples=MAX_EXAMPLES,
+        max_listed=MAX_LISTED,
         share=share,
     )
 
@@ -67,9 +79,7 @@ def _detail(outcome: object) -> str:
 
 def _all_charts(facts: VersionFacts) -> dict[str, list[Markup]]:
     charts: dict[str, list[Markup]] = {
-        "raters": [
-            _charts.distribution([Series(rater.scores, NEUTRAL)], axis="raw score") for rater in facts.raters
-        ]
+        "raters": [_charts.distribution([Series(rater.scores, NEUTRAL)], axis="raw score") for rater in facts.raters]
     }
     if facts.quality is not None:
         sides = [Series(facts.quality.rejected, REJECTED), Series(facts.quality.chosen, CHOSEN)]

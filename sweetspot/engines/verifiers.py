@@ -7,7 +7,7 @@ text cut at the token limit is not an answer, even where it happens to match so 
 
 import re
 from collections.abc import Callable
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import SequenceMatcher
 
 from sweetspot.errors import ContractError
@@ -17,10 +17,16 @@ Verifier = Callable[[str, str, str], float]
 
 UNFINISHED = "length"
 NEAR_MISS_WEIGHT = 0.8
-MAX_COMPARED_CHARACTERS = 2_000
+# Matching blocks cost up to the square of the length, backtracking more: both are held to a budget.
+MAX_COMPARED_CHARACTERS = 500
+MAX_SEARCHED_CHARACTERS = 10_000
 MAX_PATTERN_CHARACTERS = 1_000
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?<=\d)(?![\d])")
+# A sign counts only where it cannot be a minus between two terms; a comma only before three digits.
+_NUMBER = re.compile(
+    r"(?:(?<![\w.)\]])[-+\u2212])?\$?"
+    r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+|(?=\.[0-9]))(?:\.[0-9]+)?(?:[eE][-+]?[0-9]{1,3})?"
+)
 
 
 def exact(response: str, reference_answer: str, finish_reason: str) -> float:
@@ -31,17 +37,80 @@ def exact(response: str, reference_answer: str, finish_reason: str) -> float:
 
 
 def graded(response: str, reference_answer: str, finish_reason: str) -> float:
-    """1 if exact; else 0.8 times the matching-blocks ratio 2M/T, so a near miss stays below a hit.
+    """1 if exact, else 0.8 * 2M / T: a near miss earns part of the score and stays below a hit.
 
-    M is the number of characters in matching blocks and T the length of both texts together.
+    M is the number of characters in matching blocks of the two texts, T the length of both together.
     Unfinished and empty responses score 0.
+
+    References:
+        Ratcliff and Metzener (1988), as implemented by Python's `difflib.SequenceMatcher.ratio`.
+
+    Notes:
+        M counts the first 500 characters of each text only, so a longer text's score is a lower bound.
     """
     text, reference = response.strip(), reference_answer.strip()
     if finish_reason == UNFINISHED or not text:
         return 0.0
     if text == reference:
         return 1.0
-    return NEAR_MISS_WEIGHT * SequenceMatcher(None, reference, text, autojunk=False).ratio()
+    head, reference_head = text[:MAX_COMPARED_CHARACTERS], reference[:MAX_COMPARED_CHARACTERS]
+    blocks = SequenceMatcher(None, head, reference_head, autojunk=False).get_matching_blocks()
+    return NEAR_MISS_WEIGHT * 2 * sum(block.size for block in blocks) / (len(text) + len(reference))
 
 
-VERIFIERS: dict[str, Verifier] = {"exact": exact, "graded": graded}
+def number(response: str, reference_answer: str, finish_reason: str) -> float:
+    """1 if the last number in the finished response equals the reference number, else 0.
+
+    Thousands commas and `$` are tolerated on both sides; values are compared exactly, as decimals.
+
+    Raises:
+        ContractError: The reference answer is not one number. Use `exact` or `graded` for text.
+    """
+    reference = _NUMBER.fullmatch(reference_answer.strip())
+    if reference is None:
+        raise ContractError(
+            f"reference_answer: got {reference_answer[:80]!r}, expected one number such as 1,234.5 or $7. "
+            "Use the verifier 'exact' or 'graded' for text."
+        )
+    found = _NUMBER.findall(response)
+    if finish_reason == UNFINISHED or not found:
+        return 0.0
+    return float(_decimal(found[-1]) == _decimal(reference.group()))
+
+
+def _decimal(text: str) -> Decimal:
+    return Decimal(text.replace(",", "").replace("$", "").replace("\u2212", "-"))
+
+
+def regex(response: str, reference_answer: str, finish_reason: str) -> float:
+    r"""1 if the pattern in `reference_answer` is found in the finished response, else 0.
+
+    The pattern is searched for anywhere in the trimmed response; anchor it with `^` and `$`, or
+    `\A` and `\Z`, to match all of it. A response over 10,000 characters scores 0.
+
+    Raises:
+        ContractError: The pattern does not compile or is over 1,000 characters.
+
+    Notes:
+        The caps bound memory, not time: a pattern with nested repeats can still take exponential
+        time on a short response. Patterns are taken from the prompt's author, never from a model.
+    """
+    if len(reference_answer) > MAX_PATTERN_CHARACTERS:
+        raise ContractError(
+            f"reference_answer: a pattern of {len(reference_answer)} characters, expected at most "
+            f"{MAX_PATTERN_CHARACTERS}. Shorten it."
+        )
+    try:
+        pattern = re.compile(reference_answer)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ContractError(
+            f"reference_answer: {reference_answer[:80]!r} is not a regular expression ({error}). "
+            "Escape literal text with re.escape, or use the verifier 'exact'."
+        ) from error
+    text = response.strip()
+    if finish_reason == UNFINISHED or len(text) > MAX_SEARCHED_CHARACTERS:
+        return 0.0
+    return float(pattern.search(text) is not None)
+
+
+VERIFIERS: dict[str, Verifier] = {"exact": exact, "graded": graded, "number": number, "regex": regex}

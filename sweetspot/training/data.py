@@ -11,6 +11,7 @@ from sweetspot.errors import ContractError, MissingRatingError
 
 Row = Mapping[str, Any]
 
+REQUIRED_COLUMNS = ("pair_id", "prompt", "chosen", "rejected", "route")
 # ml_rating_dpo leaves out the rating term of a pair without ratings; the others have nothing to fall back on.
 RATES_EVERY_PAIR = RATING_AWARE - {"ml_rating_dpo"}
 
@@ -84,6 +85,9 @@ def tokenise_pairs(
 
 
 def _token_pair(row: Row, template: ChatTemplate, trust_row_references: bool) -> TokenPair:
+    missing = [column for column in REQUIRED_COLUMNS if row.get(column) is None]
+    if missing:
+        raise ContractError(f"rows: pair {row.get('pair_id')} lacks {', '.join(missing)}. Repair the row.")
     if row["route"] not in ("dpo", "sft"):
         raise ContractError(
             f"route: pair {row['pair_id']} has route {row['route']!r}, expected 'dpo' or 'sft'. Repair the row."
@@ -122,8 +126,8 @@ def _response_ids(row: Row, side: str, prompt_ids: tuple[int, ...], template: Ch
         raise ContractError(
             f"{side}: the chat template renders pair {row['pair_id']} as {len(rendered)} tokens that spell another "
             f"text than its prompt ({len(prompt_ids)} tokens) and its response ({len(response)} tokens, {end!r} "
-            f"included) one after the other. Use a template that ends a turn with {end!r} and writes a past response as it was "
-            "sampled, or set eos_token to what ends a turn."
+            f"included) one after the other. Use a template that ends a turn with {end!r} and writes a past response as "
+            "it was sampled, or set eos_token to what ends a turn."
         )
     return response
 

@@ -22,7 +22,7 @@ from sweetspot.training.checkpoints import (
 from sweetspot.training.collator import PairCollator
 from sweetspot.training.data import Row, TokenPair, rated_fraction, tokenise_pairs
 from sweetspot.training.logprobs import score_pairs
-from sweetspot.training.policy import load_policy, save_policy
+from sweetspot.training.policy import load_policy, quiet_transformers, save_policy
 from sweetspot.training.result import TrainingResult, summarise
 from sweetspot.training.trainer import (
     OnStep,
@@ -36,6 +36,7 @@ from sweetspot.training.trainer import (
 PROBE_PAIRS = 64
 
 
+@quiet_transformers()
 def train_policy(
     rows: Sequence[Row],
     *,

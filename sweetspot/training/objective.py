@@ -40,8 +40,9 @@ class PairBatch:
 
 def assemble(policy_logps: tuple[Tensor, Tensor], inputs: Mapping[str, Tensor]) -> PairBatch:
     """Join (chosen, rejected) log-probs of the policy with what the collator says about the pairs."""
-    given = {field.name: inputs[field.name] for field in fields(PairBatch) if field.name in inputs}
-    return PairBatch(policy_chosen_logps=policy_logps[0], policy_rejected_logps=policy_logps[1], **given)
+    policy = {"policy_chosen_logps": policy_logps[0], "policy_rejected_logps": policy_logps[1]}
+    given = {field.name: inputs[field.name] for field in fields(PairBatch) if field.name not in policy}
+    return PairBatch(**policy, **given)
 
 
 PairwiseLoss = Callable[[PairBatch, Training, float], Tensor]

@@ -1,7 +1,8 @@
 """A policy as training needs it: loaded in float32, without dropout, saved so that nobody sees half of it."""
 
-import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,20 @@ from transformers.utils import logging as transformers_logging
 
 from sweetspot.engines.template import ChatTemplate
 from sweetspot.errors import ConfigError
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars and no remarks of transformers inside the block; errors are raised as ever."""
+    verbosity, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()
 
 
 def load_policy(directory: Path) -> Any:
@@ -26,21 +41,15 @@ def load_policy(directory: Path) -> Any:
     Raises:
         ConfigError: Weights of the architecture are missing; transformers would draw them at random.
     """
-    transformers_logging.disable_progress_bar()
-    report = logging.getLogger("transformers.modeling_utils")
-    level, report.level = report.level, logging.ERROR
-    try:
-        auto_class: Any = AutoModelForCausalLM
-        policy, loaded = auto_class.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            trust_remote_code=False,
-            local_files_only=True,
-            use_safetensors=True,
-            output_loading_info=True,
-        )
-    finally:
-        report.level = level
+    auto_class: Any = AutoModelForCausalLM
+    policy, loaded = auto_class.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        trust_remote_code=False,
+        local_files_only=True,
+        use_safetensors=True,
+        output_loading_info=True,
+    )
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise ConfigError(

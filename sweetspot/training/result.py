@@ -3,6 +3,8 @@
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from sweetspot._checks import FloatArray
 
 
@@ -76,7 +78,9 @@ def summarise(
         before: (P, 2) chosen and rejected log-probabilities of the probe under the start policy, nats.
         after: (P, 2) the same pairs under the trained policy; NaN after divergence.
     """
-    rise = after - before
+    with np.errstate(invalid="ignore"):  # after divergence
+        rise = after - before
+        margin = (rise[:, 0] - rise[:, 1]).mean()
     return TrainingResult(
         steps=len(losses),
         losses=losses,
@@ -87,7 +91,7 @@ def summarise(
         mean_chosen_logp_after=float(after[:, 0].mean()),
         mean_rejected_logp_before=float(before[:, 1].mean()),
         mean_rejected_logp_after=float(after[:, 1].mean()),
-        mean_margin=float((rise[:, 0] - rise[:, 1]).mean()),
+        mean_margin=float(margin),
         reference_accuracy=float((before[:, 0] > before[:, 1]).mean()),
         displacement=float((rise[:, 0] < 0).mean()),
     )

@@ -26,7 +26,8 @@ from sweetspot.training.checkpoints import KEPT_CHECKPOINTS
 from sweetspot.training.logprobs import response_logps
 from sweetspot.training.objective import assemble, mean_loss
 
-WARMUP_SHARE = 0.1
+STEPS_PER_WARMUP_STEP = 10
+SEED_LIMIT = 2**32  # numpy's
 MAX_GRADIENT_NORM = 1.0
 OnStep = Callable[[int, int, float], None]
 """(step from 1, total steps, loss) -> None."""
@@ -37,6 +38,11 @@ def total_steps(pairs: int, training: Training) -> int:
     batches = -(-pairs // training.batch_size)
     # Epochs are often steps divided by batches; float error must not turn 24.000000000000004 into 25 steps.
     return max(1, math.ceil(training.epochs * batches - 1e-6))
+
+
+def warmup_steps(steps: int) -> int:
+    """A tenth of the steps, rounded up; none for a single step, which would otherwise have a learning rate of 0."""
+    return -(-steps // STEPS_PER_WARMUP_STEP) if steps > 1 else 0
 
 
 def training_arguments(
@@ -63,11 +69,11 @@ def training_arguments(
         max_steps=steps,
         learning_rate=training.learning_rate,
         lr_scheduler_type="cosine",
-        warmup_steps=math.ceil(WARMUP_SHARE * steps),
+        warmup_steps=warmup_steps(steps),
         optim="adamw_torch",
         weight_decay=0.0,
         max_grad_norm=MAX_GRADIENT_NORM,
-        seed=training.seed,
+        seed=training.seed % SEED_LIMIT,
         use_cpu=training_device().type == "cpu",
         bf16=uses_bfloat16(),
         logging_steps=1,

@@ -48,9 +48,9 @@ def _cut_short(problem: Problem, rng: random.Random) -> Reply:
 
 
 def _wrong_order(problem: Problem, rng: random.Random) -> Reply:
-    characters = list(problem.answer)
-    rng.shuffle(characters)
-    return Reply("".join(characters).strip())
+    place = rng.randrange(max(1, len(problem.answer) - 1))
+    pair = problem.answer[place : place + 2]
+    return Reply(problem.answer[:place] + pair[::-1] + problem.answer[place + 2 :])
 
 
 def _echo(problem: Problem, _rng: random.Random) -> Reply:

@@ -29,10 +29,10 @@ INITIALIZER_RANGE = 0.09
 class PretrainConfig:
     """How the policy is trained: steps, documents per step, learning rate and its warm-up."""
 
-    textbook_steps: int = 1800
-    web_steps: int = 600
+    textbook_steps: int = 1500
+    web_steps: int = 2200
     batch: int = 16
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 60
     layers: int = 5
 
@@ -71,9 +71,7 @@ def llama_config(tokenizer: PreTrainedTokenizerFast, *, layers: int) -> LlamaCon
     )
 
 
-def corpus_documents(
-    tokenizer: PreTrainedTokenizerFast, *, textbook_documents: int, seed: int
-) -> Iterator[list[int]]:
+def corpus_documents(tokenizer: PreTrainedTokenizerFast, *, textbook_documents: int, seed: int) -> Iterator[list[int]]:
     """Endless token ids, one document per problem of the pretraining split.
 
     The first `textbook_documents` give right answers; everything after is the noisy corpus.
@@ -114,11 +112,12 @@ def response_batch(documents: list[list[int]], tokenizer: PreTrainedTokenizerFas
     return ids, labels
 
 
-def warmup_cosine(step: int, *, steps: int, warmup_steps: int, floor: float = 0.05) -> float:
-    """Learning-rate factor: linear from 0 to 1 over the warm-up, then half a cosine down to `floor`."""
+def warmup_then_cosine(step: int, *, steps: int, warmup_steps: int, flat_steps: int = 0, floor: float = 0.03) -> float:
+    """Learning-rate factor: linear up to 1, flat until `flat_steps`, then half a cosine down to `floor`."""
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, steps - warmup_steps)
+    start = max(warmup_steps, flat_steps)
+    progress = max(0, step - start) / max(1, steps - start)
     return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -140,11 +139,12 @@ def pretrain_policy(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, 
             policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_cosine(step, steps=steps, warmup_steps=config.warmup_steps)
+            optimizer,
+            lambda step: warmup_then_cosine(
+                step, steps=steps, warmup_steps=config.warmup_steps, flat_steps=config.textbook_steps
+            ),
         )
-        corpus = corpus_documents(
-            tokenizer, textbook_documents=config.textbook_steps * config.batch, seed=seed
-        )
+        corpus = corpus_documents(tokenizer, textbook_documents=config.textbook_steps * config.batch, seed=seed)
         policy.train()
         for documents in islice(similar_length_batches(corpus, batch=config.batch, seed=seed), steps):
             ids, labels = response_batch(documents, tokenizer)

@@ -21,12 +21,13 @@ DRAWS_PER_PROBLEM = 2000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
-WORDS = (
+_WORD_LIST = (
     "ant apple arm bat bell boat book bread cake cat chair cloud cup dog door duck egg fish fox "
     "frog glass goat gold hand hat hill house ice jam key king lake lamp leaf lion milk moon mouse "
     "nest night oil owl pear pen pig plum queen rain ring road rose salt sea ship shoe snow sock "
     "star stone sun tea tiger tooth train tree wall wind wolf yard zebra"
-).split()
+)
+WORDS = tuple(_WORD_LIST.split())
 
 
 @dataclass(frozen=True)

@@ -117,7 +117,7 @@ def test_few_kept_warns_strictly_below_the_minimum():
         ([1.0], {}, r"influence: the interquartile range is 0 \(both quartiles 1\)"),
         ([0.0] * 8 + [-1, 1], {}, r"interquartile range is 0"),
         ([-1.7e308, 0, 1, 1.7e308], {}, r"influence: the range of the values overflows"),
-        ([1.0, 2.0], {}, r"none of 2 pairs lies inside|"),
+        ([1.0, 2.0], {}, r"none of 2 pairs lies inside"),
         ([0, 0, 1, 1], {"low": 0.0, "high": 1.0}, r"low, high: none of 4 pairs lies inside the band"),
         (LOSSDIFF, {"low": 0.9, "high": 0.1}, r"low, high: got 0.9 and 0.1, expected low < high"),
         (LOSSDIFF, {"low": 0.5, "high": 0.5}, r"expected low < high"),
@@ -140,7 +140,7 @@ def test_tif_refuses(values, options, message):
         (LOSSDIFF, [0.0] * 10, r"irm: the interquartile range is 0.*before warm-up"),
         ([0.0] * 10, IRM, r"lossdiff: the interquartile range is 0"),
         (LOSSDIFF, [*IRM[:-1], math.inf], r"irm: 1 of 10 values"),
-        ([0.0, 1, 2, 3, 4], [0.0, 9, 1, 9, 0], r"none of 5 pairs"),
+        ([0.0, 1, 2, 3, 4], [1.0, 2, 9, 3, 4], r"none of 5 pairs"),
     ],
 )
 def test_lossdiff_irm_refuses(lossdiff, irm, message):

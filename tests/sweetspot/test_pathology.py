@@ -67,9 +67,9 @@ def test_violation_turns_at_the_idealised_ranking_threshold(share, threshold):
 
 def test_violated_at_equality():
     result = of_margins(-10.0, -9.999, 10.0, -10.001, margin=[1.0, 1.0, -1.0, 1.0])
-    assert result.violated.tolist() == [True, False, False, True]
+    assert result.violated.tolist() == [True, False, True, True]
     assert result.violated.dtype == bool
-    assert result.violation_rate == 0.5
+    assert result.violation_rate == 0.75
     assert of_margins(0.0, 10.0, margin=[0.0, -1.0]).violated.tolist() == [True, True]
 
 

@@ -1,5 +1,6 @@
 """A whole version, made up but consistent, and the smallest one that is allowed."""
 
+import contextlib
 import dataclasses
 
 import numpy as np
@@ -20,6 +21,7 @@ from sweetspot.delivery.facts import (
     histograms,
 )
 from sweetspot.delivery.manifest import FileEntry, Manifest
+from sweetspot.errors import ContractError
 
 PROMPTS, SAMPLES = 512, 32
 
@@ -83,8 +85,8 @@ def facts(manifest):
     quality = draw.normal(0, 1, (PROMPTS, SAMPLES))
     chosen, rejected = quality.max(axis=1), np.sort(quality, axis=1)[:, 1]
     margins = (chosen - rejected)[:393]
-    kept = np.where(margins >= np.median(margins), margins, np.nan)[:393]
-    margin = histograms({"candidates": margins, "kept": kept[~np.isnan(kept)]}, bins=32)
+    kept = np.sort(margins)[-196:]
+    margin = histograms({"candidates": margins, "kept": kept}, bins=32)
     sides = histograms({"chosen": chosen, "rejected": rejected}, bins=36)
     lengths = histograms({"chosen": draw.gamma(9, 6, 296), "rejected": draw.gamma(7, 6, 296)}, bins=28)
     reward = 3 + 1.7 * quality.ravel() + draw.normal(0, 1, quality.size)
@@ -97,7 +99,14 @@ def facts(manifest):
         license="apache-2.0",
         languages=("en",),
         creator="Alignment team",
-        stage_seconds={"load_prompts": 0.6, "sample_responses": 1843.0, "score_responses": 212.4, "clean_scores": 4.1},
+        stage_seconds={
+            "load_prompts": 0.6,
+            "sample_responses": 1843.0,
+            "score_responses": 212.4,
+            "clean_scores": 4.1,
+            "build_pairs": 0.3,
+            "select_pairs": 0.2,
+        },
         raters=(
             RaterFacts("reward", "sha256:9d2c", histogram(reward, 48), outliers=14),
             RaterFacts("verifier", "graded-1", histogram(graded, 21), outliers=0),
@@ -107,7 +116,7 @@ def facts(manifest):
         margins=MarginFacts(margin["candidates"], margin["kept"], sft=12),
         lengths=LengthFacts(lengths["chosen"], lengths["rejected"], "characters", 0.56, 0.50, 0.62),
         held_out=HeldOut("exact answers", 0.293, 0.531, 0.20, 0.28, 100, promoted=True),
-        columns={"margin": column_facts(kept), "chosen_rating": column_facts(chosen)},
+        columns={"margin": column_facts([*kept, np.nan]), "chosen_rating": column_facts(chosen)},
         examples=(Example("Sort the digits 4 1 3.", "1 3 4", "4 1 3 4 1 3", 1.84, -2.11),),
         not_checked=("Contamination of the prompts with public benchmarks.",),
     )
@@ -117,6 +126,67 @@ def facts(manifest):
 def bare_facts(manifest):
     """Nothing but what is required: no file, no book, no number."""
     empty = dataclasses.replace(
-        manifest, parent_sha256=None, lock_sha256=None, files=(), books=(), checks={}, warnings=(), models={}, sampling={}
+        manifest,
+        parent_sha256=None,
+        lock_sha256=None,
+        files=(),
+        books=(),
+        checks={},
+        warnings=(),
+        models={},
+        sampling={},
     )
     return VersionFacts(manifest=empty, store="out/store", prompt_source="prompts.jsonl")
+
+
+def _poisoned(value, payload):
+    """`value` with every text in it replaced by `payload`, wherever a text of that kind is accepted."""
+    if isinstance(value, str):
+        return payload
+    if isinstance(value, dict):
+        return {_poisoned(key, payload): _poisoned(item, payload) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_poisoned(item, payload) for item in value)
+    if not dataclasses.is_dataclass(value):
+        return value
+    for field in dataclasses.fields(value):
+        with contextlib.suppress(ContractError):
+            value = dataclasses.replace(value, **{field.name: _poisoned(getattr(value, field.name), payload)})
+    return value
+
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "image": "<img src=x onerror=alert(1)>",
+    "svg": "<svg onload=alert(1)><use href='http://evil.example/x.svg#a'/></svg>",
+    "attribute": '" onmouseover="alert(1)" style="background:url(http://evil.example)',
+    "single": "' onfocus='alert(1)' autofocus='",
+    "close_pre": "</pre></td></tr></table><iframe src='http://evil.example'></iframe>",
+    "close_style": "</style><style>@import url(http://evil.example/x.css)</style>",
+    "close_title": "</title><base href='http://evil.example/'>",
+    "link": "<a href='javascript:alert(1)'>click</a>",
+    "meta": "<meta http-equiv=refresh content='0;url=http://evil.example'>",
+    "comment": "--><script>alert(1)</script><!--",
+    "template": "{{ 7 * 7 }}{% include '/etc/passwd' %}{# #}",
+    "entity": "&lt;script&gt;&#x3C;script&#x3E;",
+    "markdown": "![x](http://evil.example/x.png) [a](javascript:alert(1)) <http://evil.example> **b** `c` | d",
+    "bare_address": "http://evil.example/a www.evil.example a@evil.example",
+    "fence": "```\n<script>alert(1)</script>\n```\n# heading\n---\nkey: value",
+    "mermaid": "```mermaid\ngraph TD; A-->B; click A 'http://evil.example'\n```",
+    "bidi": "safe\u202etxt.exe\u2066 \u200b\ufeff",
+    "control": "a\x00b\x1b[31m\r\x85",
+    "surrogate": "half \ud83d pair",
+    "yaml": "x\n---\nconfigs: []\n# *a &b !c",
+    "math": "$\\frac{1}{2}$ \\textbf{x}",
+    "long": "A" * 20_000,
+}
+
+
+@pytest.fixture(scope="session", params=HOSTILE)
+def payload(request):
+    return HOSTILE[request.param]
+
+
+@pytest.fixture(scope="session")
+def poisoned_facts(facts, payload):
+    return _poisoned(facts, payload)

@@ -93,12 +93,12 @@ def make_policy(tmp_path):
     return lambda **options: build_policy(tmp_path / "made", **options)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_rows():
     return build_rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def settings():
     """Training settings for a run of 6 steps in float32: 20 rows in batches of 8, two epochs."""
     return Training(loss="dpo", learning_rate=1e-3, batch_size=8, epochs=2.0, seed=3)

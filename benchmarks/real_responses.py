@@ -36,11 +36,12 @@ JUDGES = {"weighted": "score_ae2_weighted", "cot": "score_ae2_cot", "fn": "score
 OTHER_JUDGE = "score_ae1_gpt4"
 SMALLEST_PROBABILITY = 1e-8
 STUDY = {
-    "three-judges-mu-2sigma": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma"},
-    "three-judges-min": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min"},
-    "three-judges-min-of-5": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min_of_5"},
-    "one-judge-mu-2sigma": {"scores": ("weighted_logit",), "rejected": "mu-2sigma"},
-    "one-judge-raw-mu-2sigma": {"scores": ("weighted",), "rejected": "mu-2sigma"},
+    "mu-2sigma": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma"},
+    "min": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min"},
+    "min-of-5": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min_of_5"},
+    # Two settings that go wrong, to show how: responses no graded judge saw, and scores left as probabilities.
+    "any-judge": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma", "all_models": True},
+    "raw": {"scores": ("weighted",), "rejected": "mu-2sigma"},
 }
 POSITIONS = ("min", "mu-2sigma", "mu-sigma", "mu", "min_of_5", "random")
 
@@ -83,12 +84,14 @@ def run_study(matrix: Path, folder: Path, only: str = "") -> dict[str, Any]:
     from flows.curate import curate
 
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / "alpaca_eval_2.parquet"
     judged = alpaca_eval_rows(pd.read_parquet(matrix))
-    judged.to_parquet(source)
+    sources = {"all": judged, "graded": judged[judged["weighted"].notna()]}
+    for name, rows in sources.items():
+        rows.to_parquet(folder / f"{name}.parquet")
     found = {}
     for name, setting in STUDY.items():
         if only in name:
+            source = folder / ("all.parquet" if "all_models" in setting else "graded.parquet")
             result = curate(study_config(name, setting, source, folder))
             figures = version_figures(Path(result["version"]["uri"].removeprefix("file://")))
             found[name] = {
@@ -105,8 +108,9 @@ def alpaca_eval_rows(matrix: pd.DataFrame) -> pd.DataFrame:
     A probability near 0 or 1 says "far below" or "far above" the baseline. As log-odds those differences
     survive; as probabilities four in five lie within .01 of 0.
     """
-    rows = matrix[matrix[list(JUDGES.values())].notna().any(axis=1)]
-    rows = rows.rename(columns={column: name for name, column in JUDGES.items()} | {"instruction": "prompt"})
+    rows = matrix.loc[matrix[list(JUDGES.values())].notna().any(axis=1)]
+    rows = rows.rename(columns={column: name for name, column in JUDGES.items()})
+    rows = rows.rename(columns={"instruction": "prompt"})
     clipped = rows["weighted"].clip(SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
     keep = ["prompt", "response", "model", "prompt_key", *JUDGES, OTHER_JUDGE]
     return rows[keep].assign(weighted_logit=np.log(clipped / (1 - clipped))).reset_index(drop=True)
@@ -133,20 +137,25 @@ def version_figures(folder: Path) -> dict[str, Any]:
     """Length, quality and rule figures of a delivered version, from its own files."""
     rows, samples = _rows(folder), _samples(folder)
     manifest = json.loads((folder / "manifest.json").read_text())
-    chosen, rejected = (rows[side].map(lambda turn: len(turn[0]["content"])) for side in ("chosen", "rejected"))
+    chosen, rejected = (
+        np.array([len(turns[0]["content"]) for turns in rows[side]], dtype=float) for side in ("chosen", "rejected")
+    )
     bias = length_bias(chosen, rejected, quality_gap=rows["margin"])
+    only_coarse = samples["scores"].map(lambda pairs: not {"weighted", "weighted_logit"} & dict(pairs).keys())
+    coarse_models = set(samples["model"]) - set(samples.loc[~only_coarse, "model"])
     return {
         "folder": str(folder),
         "rows": {key: int(count) for key, count in rows["split"].value_counts().items()},
         "warnings": manifest["warnings"],
-        "chosen_rating_median": float(rows["chosen_rating"].median()),
-        "rejected_rating_median": float(rows["rejected_rating"].median()),
-        "margin_quantiles": rows["margin"].quantile([0, 0.1, 0.5, 0.9, 1]).round(9).tolist(),
+        "rating_medians": [float(np.median(rows[f"{side}_rating"])) for side in ("chosen", "rejected")],
+        "margin_quantiles": np.quantile(rows["margin"], [0, 0.1, 0.5, 0.9, 1]).round(9).tolist(),
         "longer_chosen": [round(value, 3) for value in (bias.longer_chosen_rate, *bias.interval)],
-        "length_ratio_median": float((chosen / rejected).median()),
+        "length_ratio_median": round(float(np.median(chosen / np.maximum(rejected, 1))), 2),
         "length_coefficient_at_equal_margin": round(bias.coefficient, 2),
         "chosen_models": rows["chosen_model"].value_counts().head(5).to_dict(),
         "rejected_models": rows["rejected_model"].value_counts().head(5).to_dict(),
+        "chosen_without_graded_score": round(float(rows["chosen_model"].isin(coarse_models).mean()), 3),
+        "samples_without_graded_score": round(float(samples["model"].isin(coarse_models).mean()), 3),
         "candidates": position_figures(samples),
     }
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -18,9 +18,16 @@ MAX_UNVERIFIABLE_NEIGHBOURS = 2
 class Pairs:
     """Checked pair list: row e compares items first[e] and second[e] of n_items."""
 
-    first: IntArray
-    second: IntArray
+    first: NDArray[np.integer]
+    second: NDArray[np.integer]
     n_items: int
+
+    def __len__(self) -> int:
+        return self.first.size
+
+    def where(self, chosen: BoolArray) -> "Pairs":
+        """The rows where `chosen` is True."""
+        return self if chosen.all() else Pairs(self.first[chosen], self.second[chosen], self.n_items)
 
     def difference(self, scores: FloatArray) -> FloatArray:
         """scores[first] - scores[second], per row."""
@@ -38,8 +45,19 @@ class Pairs:
 
 @dataclass(frozen=True)
 class ComparisonGraph:
-    """Component label, component size and number of distinct opponents of every item."""
+    """Who was compared with whom, and the connected components of that.
 
+    Attributes:
+        low, high: The items of each distinct unordered pair, an edge, low < high, sorted.
+        edge: Edge of each row of the pair list.
+        component: Component of each item (n,), numbered by smallest item index.
+        size: Number of items in the component of each item (n,).
+        neighbours: Number of distinct items that each item is compared with (n,).
+    """
+
+    low: IntArray
+    high: IntArray
+    edge: IntArray
     component: IntArray
     size: IntArray
     neighbours: IntArray
@@ -53,6 +71,15 @@ class ComparisonGraph:
     def n_components(self) -> int:
         """Number of connected components, items without comparisons included."""
         return int(self.component.max()) + 1
+
+    @property
+    def edges(self) -> Pairs:
+        """One row per distinct unordered pair."""
+        return Pairs(self.low, self.high, self.component.size)
+
+    def per_edge(self, value: FloatArray) -> FloatArray:
+        """Sum of a row quantity over the rows of each edge."""
+        return np.bincount(self.edge, value, minlength=self.low.size)
 
     def centred(self, scores: FloatArray) -> FloatArray:
         """Scores minus the mean of their component; exactly 0 for an item without comparisons."""
@@ -79,8 +106,8 @@ class ComparisonGraph:
         few = (self.size >= 2) & (self.size < MIN_ITEMS_TO_FLAG)
         if few.any():
             found.append(
-                f"few_items: {int(np.unique(self.component[few]).size)} components have 2 to 7 items (first: the "
-                f"one of item {int(np.argmax(few))}); no comparison in them is flagged"
+                f"few_items: {np.unique(self.component[few]).size} components have 2 to 7 items (first: the one of "
+                f"item {int(np.argmax(few))}); no comparison in them is flagged"
             )
         return tuple(found)
 
@@ -90,34 +117,26 @@ def checked_pairs(i: ArrayLike, j: ArrayLike, n_items: int) -> Pairs:
     n = as_count("n_items", n_items, low=1)
     first, second = as_integers("i", i), as_integers("j", j)
     require_shape("j", second, first.shape)
+    rule = f"from 0 to n_items - 1 = {n - 1}"
     for name, index in (("i", first), ("j", second)):
         outside = (index < 0) | (index >= n)
-        reject_where(name, outside, index, rule=f"from 0 to n_items - 1 = {n - 1}", remedy="Raise n_items or drop them.")
-    reject_where("j", first == second, second, rule="different from i", remedy="Drop rows that compare an item with itself.")
-    return Pairs(first, second, n)
+        reject_where(name, outside, index, rule=rule, remedy="Raise n_items or drop these rows.")
+    remedy = "Drop rows that compare an item with itself."
+    reject_where("j", first == second, second, rule="different from i in the same row", remedy=remedy)
+    # Half the memory traffic of the look-ups that every iteration makes.
+    narrow = np.int32 if n <= np.iinfo(np.int32).max else np.int64
+    return Pairs(first.astype(narrow), second.astype(narrow), n)
 
 
-def comparison_graph(pairs: Pairs, counts: BoolArray) -> ComparisonGraph:
-    """Graph of the rows where `counts` is True (weight or votes above 0)."""
+def comparison_graph(pairs: Pairs) -> ComparisonGraph:
+    """Graph of all rows of a pair list; leave out rows of zero weight or without votes first."""
     n = pairs.n_items
-    low, high = distinct_pairs(pairs, counts)
+    key = np.minimum(pairs.first, pairs.second).astype(np.int64) * n + np.maximum(pairs.first, pairs.second)
+    distinct, edge = np.unique(key, return_inverse=True)
+    low, high = distinct // n, distinct % n
     adjacency = coo_array((np.ones(low.size, dtype=np.int8), (low, high)), shape=(n, n))
     _, label = connected_components(adjacency, directed=False)
     _, first_item, label = np.unique(label, return_index=True, return_inverse=True)
-    order = np.empty(first_item.size, dtype=np.int64)
-    order[np.argsort(first_item)] = np.arange(first_item.size)
-    component = order[label]
+    component = np.argsort(np.argsort(first_item))[label]
     neighbours = np.bincount(low, minlength=n) + np.bincount(high, minlength=n)
-    return ComparisonGraph(component, np.bincount(component)[component], neighbours.astype(np.int64))
-
-
-def distinct_pairs(pairs: Pairs, counts: BoolArray) -> tuple[IntArray, IntArray]:
-    """Unordered pairs (low, high) that occur in the rows where `counts` is True, sorted."""
-    key = np.unique(pair_keys(pairs)[counts])
-    return key // pairs.n_items, key % pairs.n_items
-
-
-def pair_keys(pairs: Pairs) -> IntArray:
-    """One number per unordered pair: low * n_items + high."""
-    low = np.minimum(pairs.first, pairs.second)
-    return low * pairs.n_items + np.maximum(pairs.first, pairs.second)
+    return ComparisonGraph(low, high, edge, component, np.bincount(component)[component], neighbours)

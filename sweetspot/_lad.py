@@ -19,13 +19,13 @@ from sweetspot._laplacian import PairLaplacian
 from sweetspot._selection import median
 from sweetspot.errors import ConvergenceError
 
-_EPSILON_DECAY, _EPSILON_FLOOR = 0.7, 1e-9
-_GAP_DIRECT, _GAP_ITERATIVE, _GAP_ACCEPTED = 1e-10, 1e-6, 1e-2
-_FIRST_CHECK, _CHECK_GROWTH = 8, 1.5
+_EPSILON_DECAY, _EPSILON_FLOOR = 0.8, 1e-9
+_GAP_DIRECT, _GAP_ITERATIVE, _GAP_ACCEPTED = 1e-10, 1e-4, 1e-2
+_FIRST_CHECK, _CHECK_GROWTH = 8, 1.25
 _MAX_STEPS = 300
 _JUMP_DECAY, _JUMP_FLOOR = 0.1, 1e-8
-_STEP_TOLERANCE, _JUMP_TOLERANCE, _FLOW_TOLERANCE = 1e-2, 1e-6, 1e-8
-_EXACT, _LEAST_SLACK = 1e-9, 1e-12
+_STEP_TOLERANCE, _JUMP_TOLERANCE, _FLOW_TOLERANCE = 1e-2, 1e-2, 1e-3
+_DUAL_ROUNDS, _EXACT, _LEAST_SLACK = 4, 1e-9, 1e-12
 
 
 @dataclass(frozen=True)
@@ -50,17 +50,15 @@ def fit_lad(pairs: Pairs, graph: ComparisonGraph, margin: FloatArray, weight: Fl
     Raises:
         ConvergenceError: the objective is not proven within 1 % of its minimum.
     """
-    used = weight > 0
-    if not used.any() or not margin[used].any():
+    if not margin.any():
         return np.zeros(pairs.n_items), 0
-    rows = Pairs(pairs.first[used], pairs.second[used], pairs.n_items)
-    exponent = _typical_exponent(margin[used])
+    exponent = _typical_exponent(margin)
     heaviest = int(np.frexp(weight.max())[1])
     problem = _Problem(
-        pairs=rows,
-        margin=np.ldexp(margin[used], -exponent),
-        weight=np.ldexp(weight[used], -heaviest),
-        laplacian=PairLaplacian(rows, graph),
+        pairs=pairs,
+        margin=np.ldexp(margin, -exponent),
+        weight=np.ldexp(weight, -heaviest),
+        laplacian=PairLaplacian(pairs, graph),
     )
     scores, steps = _iterate(problem)
     return np.ldexp(graph.centred(scores), exponent), steps
@@ -79,17 +77,18 @@ def _iterate(problem: _Problem) -> tuple[FloatArray, int]:
     best, value, bound, next_check = scores, np.inf, 0.0, _FIRST_CHECK
     for step in range(1, _MAX_STEPS + 1):
         residual = problem.residual(scores)
-        weight = problem.weight / np.hypot(residual, epsilon)
+        weight = problem.weight / np.sqrt(residual * residual + epsilon * epsilon)
         scores = scores + problem.laplacian.solve(weight, weight * residual, tolerance=_STEP_TOLERANCE)
         epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
         if step < next_check and step < _MAX_STEPS:
             continue
         next_check = int(np.ceil(_CHECK_GROWTH * step))
-        for candidate, width in ((_jump(problem, scores, epsilon), _EXACT), (scores, epsilon)):
+        path = problem.residual(scores)
+        for candidate in (_jump(problem, scores, epsilon), scores):
             residual = problem.residual(candidate)
             if problem.objective(residual) < value:
                 best, value = candidate, problem.objective(residual)
-            bound = max(bound, _dual_bound(problem, residual, width))
+            bound = max(bound, _dual_bound(problem, residual, path, epsilon))
             if value - bound <= goal * value:
                 return best, step
     if value - bound > _GAP_ACCEPTED * value:
@@ -114,17 +113,22 @@ def _jump(problem: _Problem, scores: FloatArray, epsilon: float) -> FloatArray:
     return scores
 
 
-def _dual_bound(problem: _Problem, residual: FloatArray, epsilon: float) -> float:
-    """Lower bound on the minimum of the objective, from a dual feasible flow.
+def _dual_bound(problem: _Problem, residual: FloatArray, path: FloatArray, epsilon: float) -> float:
+    """Lower bound on the minimum of the objective, from a flow that is feasible in the dual.
 
-    The dual is  max sum margin * y  over flows y of zero divergence with |y| <= weight. The smoothed
-    signs  weight * residual / sqrt(residual^2 + epsilon^2)  are made free of divergence by a potential
-    flow through the rows that are not saturated, and shrunk to the bound.
+    The dual is  max sum margin * y  over flows y of zero divergence with |y| <= weight. Rows that do
+    not fit start at y = weight * sign(residual), the others at the smoothed sign of the iteration's
+    `path`. In turn, a potential flow through the rows with slack removes the divergence, and y is
+    clipped; what is left beyond the weights at the end shrinks all of y.
     """
-    sign = residual / np.hypot(residual, epsilon)
-    slack = problem.weight * (1.0 - sign * sign + _LEAST_SLACK)
-    flow = problem.weight * sign
-    potential = problem.laplacian.solve(slack, flow, tolerance=_FLOW_TOLERANCE)
-    flow -= slack * problem.pairs.difference(potential)
-    flow /= max(1.0, float((np.abs(flow) / problem.weight).max()))
-    return float(flow @ residual)
+    sign = np.where(np.abs(residual) > _EXACT, np.sign(residual), path / np.sqrt(path * path + epsilon * epsilon))
+    excess = np.inf
+    for _ in range(_DUAL_ROUNDS):
+        sign = np.clip(sign, -1.0, 1.0)
+        slack = problem.weight * (1.0 - sign * sign + _LEAST_SLACK)
+        potential = problem.laplacian.solve(slack, problem.weight * sign, tolerance=_FLOW_TOLERANCE)
+        sign = sign - slack / problem.weight * problem.pairs.difference(potential)
+        excess = float(np.abs(sign).max())
+        if excess <= 1.0 + _EXACT:
+            break
+    return float((problem.weight * sign) @ residual) / max(1.0, excess)

@@ -12,12 +12,12 @@ from scipy.linalg import solveh_banded
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from sweetspot._checks import FloatArray
-from sweetspot._graph import ComparisonGraph, Pairs, pair_keys
+from sweetspot._checks import FloatArray, IntArray
+from sweetspot._graph import ComparisonGraph, Pairs
 
 # Floating-point operations of one banded factorisation that are worth more than iterating.
 _DIRECT_WORK = 4e8
-_CG_STEPS = 400
+_CG_STEPS = 100
 
 
 class PairLaplacian:
@@ -25,29 +25,27 @@ class PairLaplacian:
 
     def __init__(self, pairs: Pairs, graph: ComparisonGraph) -> None:
         self._pairs, self._graph, n = pairs, graph, pairs.n_items
-        keys, self._edge = np.unique(pair_keys(pairs), return_inverse=True)
-        self._low, self._high = keys // n, keys % n
-        n_edges = keys.size
-        both = (np.concatenate([self._low, self._high]), np.concatenate([self._high, self._low]))
+        n_edges = graph.low.size
+        both = (np.concatenate([graph.low, graph.high]), np.concatenate([graph.high, graph.low]))
         numbered = csr_array((np.tile(np.arange(n_edges, dtype=np.float64), 2), both), shape=(n, n))
         order = reverse_cuthill_mckee(numbered, symmetric_mode=True).astype(np.int64)
         position = np.empty(n, dtype=np.int64)
         position[order] = np.arange(n)
-        reach = np.abs(position[self._low] - position[self._high])
-        width = int(reach.max(initial=0))
+        width = int(np.abs(position[graph.low] - position[graph.high]).max(initial=0))
         self.is_direct = n * float(width + 1) ** 2 <= _DIRECT_WORK
         if self.is_direct:
             self._prepare_band(order, position, width)
         else:
-            self._slot = numbered.data.astype(np.int64)
+            self._slot = numbered.data.astype(np.int32)
             self._adjacency = numbered
 
-    def _prepare_band(self, order: np.ndarray, position: np.ndarray, width: int) -> None:
-        _, pinned = np.unique(self._graph.component, return_index=True)
-        self._is_pinned = np.zeros(self._pairs.n_items, dtype=np.bool_)
+    def _prepare_band(self, order: IntArray, position: IntArray, width: int) -> None:
+        graph = self._graph
+        _, pinned = np.unique(graph.component, return_index=True)
+        self._is_pinned = np.zeros(order.size, dtype=np.bool_)
         self._is_pinned[pinned] = True
-        inner = ~(self._is_pinned[self._low] | self._is_pinned[self._high])
-        first, second = position[self._low[inner]], position[self._high[inner]]
+        inner = ~(self._is_pinned[graph.low] | self._is_pinned[graph.high])
+        first, second = position[graph.low[inner]], position[graph.high[inner]]
         self._inner, self._order, self._width = inner, order, width
         self._band_row, self._band_column = np.abs(first - second), np.minimum(first, second)
 
@@ -60,7 +58,7 @@ class PairLaplacian:
             tolerance: Relative error at which conjugate gradients stop; the direct solver ignores it.
         """
         goal = self._pairs.divergence(flow)
-        edge_weight = np.bincount(self._edge, weight, minlength=self._low.size)
+        edge_weight = self._graph.per_edge(weight)
         if self.is_direct:
             try:
                 return self._graph.centred(self._solve_band(edge_weight, goal))
@@ -70,7 +68,7 @@ class PairLaplacian:
 
     def _solve_band(self, edge_weight: FloatArray, goal: FloatArray) -> FloatArray:
         n = self._pairs.n_items
-        degree = np.bincount(self._low, edge_weight, n) + np.bincount(self._high, edge_weight, n)
+        degree = self._graph.edges.per_item(edge_weight, edge_weight)
         band = np.zeros((self._width + 1, n))
         band[0] = np.where(self._is_pinned | (degree == 0), 1.0, degree)[self._order]
         band[self._band_row, self._band_column] = -edge_weight[self._inner]

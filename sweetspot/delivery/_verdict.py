@@ -25,13 +25,13 @@ class Verdict:
     Attributes:
         level: good, caution or bad.
         headline: one sentence.
-        paragraph: what the version is, in plain words.
+        sentences: what the version is, in plain words; together the first paragraph.
         points: what speaks against it, worst first; empty when good.
     """
 
     level: Level
     headline: str
-    paragraph: str
+    sentences: tuple[str, ...]
     points: tuple[str, ...]
 
 
@@ -44,7 +44,7 @@ def verdict(facts: VersionFacts) -> Verdict:
         level, headline = "caution", f"Usable, with {plural(len(cautions), 'point')} to look at first."
     else:
         level, headline = "good", "Ready to train on."
-    return Verdict(level, headline, " ".join(_sentences(facts)), problems + cautions)
+    return Verdict(level, headline, tuple(_sentences(facts)), problems + cautions)
 
 
 def balances(book: Book) -> bool:

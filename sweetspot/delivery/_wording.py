@@ -18,7 +18,7 @@ from sweetspot.delivery._plain import as_utc
 
 TEMPLATES = Path(__file__).parent / "templates"
 # No caller's text takes more of a page than this; names, reasons and sentences are far shorter.
-MAX_CHARACTERS = 1000
+MAX_CHARACTERS = 500
 MINUS = "\N{MINUS SIGN}"
 # Between a number and its unit, so that a line never breaks there.
 GAP = "\N{NO-BREAK SPACE}"
@@ -54,8 +54,13 @@ def markdown(text: str) -> Markup:
 
 def code(text: object) -> Markup:
     """Text as a Markdown code span that fits in a table cell."""
-    one_line = " ".join(visible(str(text)).replace("`", "'").split())
-    return Markup(f"`{one_line.replace('|', chr(92) + '|')}`") if one_line else Markup("")
+    span = one_line(str(text)).replace("`", "'").replace("|", "\\|")
+    return Markup(f"`{span}`") if span else Markup("")
+
+
+def one_line(text: str) -> str:
+    """Text made visible, cut, and with every run of white space as one space."""
+    return " ".join(visible(capped(text, MAX_CHARACTERS)).split())
 
 
 def preformatted(text: str, limit: int) -> Markup:
@@ -143,7 +148,6 @@ def at_most(items: Sequence[Any], limit: int) -> Sequence[Any]:
 
 _FILTERS: dict[str, Callable[..., Any]] = {
     "at_most": at_most,
-    "capped": capped,
     "code": code,
     "count": count,
     "decimal": decimal,
@@ -152,6 +156,7 @@ _FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "one_line_json": one_line_json,
     "percent": percent,
+    "preformatted": preformatted,
     "size": size,
     "spaced": spaced,
 }

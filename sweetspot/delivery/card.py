@@ -7,7 +7,7 @@ import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
-from sweetspot.delivery._wording import render_markdown
+from sweetspot.delivery._wording import one_line, render_markdown
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.delivery.manifest import Manifest
 from sweetspot.schemas import DELIVERED, DROPPED, SAMPLES, Schema
@@ -61,6 +61,7 @@ def dataset_card(facts: VersionFacts) -> str:
         facts=facts,
         manifest=facts.manifest,
         configs=offered,
+        folder=Markup(facts.manifest.version),  # letters, digits and . _ + - only, checked by the manifest
         has_samples=bool(facts.manifest.files_under("samples/")),
         samples_load=any(config.name == "samples" for config in offered),
         columns=DELIVERED.columns,
@@ -74,9 +75,10 @@ def metadata(facts: VersionFacts) -> dict[str, Any]:
     offered = configs(facts.manifest)
     return {
         "pretty_name": facts.manifest.dataset,
-        "license": facts.license,
-        "language": list(facts.languages),
-        "annotations_creators": [facts.annotations],
+        # Readers look for the line that ends the front matter before they parse it, so no value has two lines.
+        "license": one_line(facts.license),
+        "language": [one_line(language) for language in facts.languages],
+        "annotations_creators": [one_line(facts.annotations)],
         "size_categories": [size_category(facts.train_rows + facts.eval_rows)],
         "task_categories": ["text-generation"],
         "tags": [*(("synthetic", "rlaif") if by_machine else ()), "dpo", "preference", "sweetspot"],

@@ -126,8 +126,8 @@ def _response_ids(row: Row, side: str, prompt_ids: tuple[int, ...], template: Ch
         raise ContractError(
             f"{side}: the chat template renders pair {row['pair_id']} as {len(rendered)} tokens that spell another "
             f"text than its prompt ({len(prompt_ids)} tokens) and its response ({len(response)} tokens, {end!r} "
-            f"included) one after the other. Use a template that ends a turn with {end!r} and writes a past response as "
-            "it was sampled, or set eos_token to what ends a turn."
+            f"included) one after the other. Use a template that ends a turn with {end!r} and writes a past response "
+            "as it was sampled, or set eos_token to what ends a turn."
         )
     return response
 

@@ -1,5 +1,6 @@
 """BeeS: the linear map, the search for U, fusion of sources, selection, warnings and errors."""
 
+import itertools
 import math
 import time
 
@@ -315,10 +316,22 @@ def test_every_shorter_selection_is_a_prefix():
 
 
 def test_log_odds_rank_what_rounds_to_probability_one():
-    margins = np.array([[8 - 1e-9, 8 - 1e-12, 8 - 1e-10, 5]] * 2)
-    result = bees(margins, keep=4, upper=(8, 8))
-    assert result.probability[1] == result.probability[2] == 1.0
-    assert result.selected.tolist() == [1, 2, 0, 3]
+    nearly = 8 - np.array([[1e-11, 4e-15], [1e-11, 1e-8]])  # log-odds 55 and 56; the first has the larger sum
+    result = bees(nearly, keep=2, upper=(8, 8))
+    assert result.probability.tolist() == [1.0, 1.0]
+    assert result.selected.tolist() == [1, 0]
+
+
+@pytest.mark.parametrize("keep", [1, 3, 40])
+def test_complete_ties_go_to_the_lower_index(keep):
+    assert bees(np.full((2, 40), 3.0), keep=keep, upper=(8, 8)).selected.tolist() == list(range(keep))
+    assert bees(np.full((2, 40), 9.0), keep=keep, upper=(8, 8)).selected.tolist() == list(range(keep))
+
+
+@pytest.mark.parametrize("margins", [(1, 3, 6), (2, 5, 7), (1, 4, 7), (1, 2, 6)])
+def test_pairs_that_differ_in_the_order_of_sources_tie(margins):
+    permuted = np.array(list(itertools.permutations(margins)), dtype=float).T
+    assert bees(permuted, keep=6, upper=(9, 9, 9)).selected.tolist() == list(range(6))
 
 
 def test_zero_margin_is_not_positive():

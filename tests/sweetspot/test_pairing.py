@@ -319,6 +319,12 @@ def test_random_chosen_and_rejected_are_drawn_apart():
         assert share[c, :c] == pytest.approx([0.25 / c] * c, abs=0.01)
 
 
+def test_the_subset_is_drawn_apart_from_a_random_chosen():
+    rewards = np.tile(np.arange(8.0), (40000, 1))
+    result = pair_positions(rewards, chosen="random", rejected="min_of_5", subset=1)
+    assert (result.reason == "ok").mean() == pytest.approx((1 - 1 / 8) / 2, abs=0.015)
+
+
 def test_random_chosen_allows_the_highest_below_it():
     result = pair_positions(np.tile(np.arange(5.0), (200, 1)), chosen="random", rejected="max")
     ok = result.reason == "ok"

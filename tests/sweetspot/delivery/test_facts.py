@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -36,8 +37,7 @@ def test_counts_agree_with_a_slow_count(values):
     edges = [-100.0, 0.0, 1.0, 5.0]
     made = histogram(values, edges)
     inside = [
-        sum(a <= value < b or (b == edges[-1] and value == b) for value in values)
-        for a, b in zip(edges, edges[1:], strict=False)
+        sum(a <= value < b or (b == edges[-1] and value == b) for value in values) for a, b in itertools.pairwise(edges)
     ]
     assert list(made.counts) == inside
     assert made.outside == sum(value < edges[0] or value > edges[-1] for value in values)

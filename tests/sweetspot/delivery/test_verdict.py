@@ -17,7 +17,7 @@ def test_a_clean_version_is_ready(facts):
 
 
 def test_the_paragraph_says_what_the_version_is(facts):
-    said = verdict(facts).paragraph
+    said = " ".join(verdict(facts).sentences)
     assert "holds 196 preference pairs to train on and 100 held out" in said
     assert "made from s3://night/prompts/2026-11-20.jsonl" in said
     assert "Every row is accounted for in all 7 stages" in said
@@ -121,7 +121,7 @@ def test_an_unbalanced_book_is_a_problem_and_named_first(facts):
     said = verdict(dataclasses.replace(facts, manifest=manifest))
     assert said.level == "bad"
     assert said.points[0] == "The books of load_prompts do not balance."
-    assert "Not every row is accounted for." in said.paragraph
+    assert "Not every row is accounted for." in said.sentences
 
 
 def test_no_training_pairs_is_a_problem(facts):
@@ -129,4 +129,4 @@ def test_no_training_pairs_is_a_problem(facts):
 
 
 def test_a_version_without_books_says_so(bare_facts):
-    assert "It keeps no books" in verdict(bare_facts).paragraph
+    assert "It keeps no books" in " ".join(verdict(bare_facts).sentences)

@@ -15,7 +15,7 @@ LOGPS = {
     "reference_rejected_logps": [-14.0, -9.0, -20.0],
 }
 GAPS, CHOSEN_LENGTHS, REJECTED_LENGTHS = [3.0, -0.4, 0.7], [6.0, 4.0, 9.0], [5.0, 4.0, 8.0]
-SETTINGS = Training(beta=0.1, beta1=0.5, variance=2.0, label_smoothing=0.1, tau=0.5, sft_weight=1.5)
+SETTINGS = Training(beta=0.1, beta1=0.5, variance=2.0, label_smoothing=0.1, tau=0.8, sft_weight=1.5)
 
 
 def batch_of(sft=(False, False, False), gaps=GAPS) -> PairBatch:
@@ -44,7 +44,7 @@ def formula(loss: str, row: int) -> float:
         "rating_dpo": math.log1p(math.exp(-(z - 0.1 / 0.5 * gap))),
         "rating_ipo": (z - 0.1 / 0.5 * gap - 0.5) ** 2,
         "ml_rating_dpo": dpo + (gap - z) ** 2 / (2 * 2.0 * 0.75),
-        "mixdpo": 1.5 * -w / CHOSEN_LENGTHS[row] if gap < 0.5 else dpo + 0.1 * z,
+        "mixdpo": 1.5 * -w / CHOSEN_LENGTHS[row] if gap < 0.8 else dpo + 0.1 * z,
     }[loss]
 
 

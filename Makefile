@@ -45,11 +45,11 @@ system:
 lock: env
 	printf 'torchvision\ntorchaudio\ntorchcodec\n' > .venv/excluded.txt
 	printf 'torch==2.13.0+cpu\n' > .venv/cpu.txt
-	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra dev --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra cpu --extra train --extra dev --python-version 3.11.7 \
 	  --generate-hashes --no-header --no-annotate --excludes .venv/excluded.txt --overrides .venv/cpu.txt \
 	  $(addprefix --find-links ,$(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null)) \
 	  --quiet --output-file requirements-cpu.lock
-	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra train --extra dev --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra train --extra dev --python-version 3.11.7 \
 	  --generate-hashes --no-header --no-annotate --excludes .venv/excluded.txt \
 	  --python-platform x86_64-manylinux_2_28 --quiet --output-file requirements-gpu.lock
 

@@ -34,6 +34,7 @@ RATERS = [f"rater{number}" for number in range(1, ENDE_RATERS + ZHEN_RATERS + 1)
 # text_davinci_003: another scale, so they only check the pairs afterwards.
 JUDGES = {"weighted": "score_ae2_weighted", "cot": "score_ae2_cot", "fn": "score_ae2_fn"}
 OTHER_JUDGE = "score_ae1_gpt4"
+GRADED = {"weighted", "weighted_logit"}
 SMALLEST_PROBABILITY = 1e-8
 STUDY = {
     "mu-2sigma": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma"},
@@ -141,8 +142,9 @@ def version_figures(folder: Path) -> dict[str, Any]:
         np.array([len(turns[0]["content"]) for turns in rows[side]], dtype=float) for side in ("chosen", "rejected")
     )
     bias = length_bias(chosen, rejected, quality_gap=rows["margin"])
-    only_coarse = samples["scores"].map(lambda pairs: not {"weighted", "weighted_logit"} & dict(pairs).keys())
-    coarse_models = set(samples["model"]) - set(samples.loc[~only_coarse, "model"])
+    graded = {
+        model for model, pairs in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*dict(pairs)}
+    }
     return {
         "folder": str(folder),
         "rows": {key: int(count) for key, count in rows["split"].value_counts().items()},
@@ -154,8 +156,10 @@ def version_figures(folder: Path) -> dict[str, Any]:
         "length_coefficient_at_equal_margin": round(bias.coefficient, 2),
         "chosen_models": rows["chosen_model"].value_counts().head(5).to_dict(),
         "rejected_models": rows["rejected_model"].value_counts().head(5).to_dict(),
-        "chosen_without_graded_score": round(float(rows["chosen_model"].isin(coarse_models).mean()), 3),
-        "samples_without_graded_score": round(float(samples["model"].isin(coarse_models).mean()), 3),
+        "models_without_graded_score": {
+            "of_chosen": round(float(np.mean([model not in graded for model in rows["chosen_model"]])), 3),
+            "of_samples": round(float(np.mean([model not in graded for model in samples["model"]])), 3),
+        },
         "candidates": position_figures(samples),
     }
 
@@ -185,27 +189,33 @@ def _position_row(picked: Any, lowest: np.ndarray, quality: np.ndarray, chars: n
     high, low = picked.chosen[rows], picked.rejected[rows]
     spread, centre = np.nanstd(quality[rows], axis=1), np.nanmean(quality[rows], axis=1)
     below = (quality[rows] < quality[rows, low][:, None]).sum(axis=1)
+    shorter = (chars[rows] < chars[rows, high][:, None]).sum(axis=1) / (np.isfinite(chars[rows]).sum(axis=1) - 1)
     return {
         "pairs": len(rows),
         "differs_from_min": round(float((low != lowest[rows]).mean()), 4),
         "z_median": round(float(np.median((quality[rows, low] - centre) / spread)), 2),
         "responses_below_median": float(np.median(below)),
         "margin_mean": round(float((quality[rows, high] - quality[rows, low]).mean()), 2),
+        "chosen_longer_than_share_median": round(float(np.median(shorter)), 2),
         "longer_chosen": round(float((chars[rows, high] > chars[rows, low]).mean()), 3),
         "length_ratio_median": round(float(np.median(chars[rows, high] / np.maximum(chars[rows, low], 1))), 2),
     }
 
 
-def _other_judge(folder: str, judged: pd.DataFrame) -> dict[str, float]:
-    """How often a judge with another baseline, which took no part, prefers the chosen response too."""
-    score = judged.set_index(["prompt", "model"])[OTHER_JUDGE]
-    rows = _rows(Path(folder))
-    prompts = rows["prompt"].map(lambda turns: turns[-1]["content"])
-    sides = [
-        score.reindex(zip(prompts, rows[f"{side}_model"], strict=True)).to_numpy() for side in ("chosen", "rejected")
-    ]
-    gap = (sides[0] - sides[1])[~np.isnan(sides[0] - sides[1])]
-    return {"pairs_judged": len(gap), "agrees": int((gap > 0).sum()), "ties": int((gap == 0).sum())}
+def other_judge(samples: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]:
+    """Rank agreement within prompts of the cleaned quality with a judge that took no part and has another baseline."""
+    joined = samples.merge(judged[["model", "response", OTHER_JUDGE]], on=["model", "response"])
+    joined = joined.dropna(subset=["quality", OTHER_JUDGE]).drop_duplicates(["prompt_id", "model"])
+    columns = ["quality", OTHER_JUDGE]
+    ranks = joined.groupby("prompt_id")[columns].rank()
+    centred = (ranks - ranks.groupby(joined["prompt_id"]).transform("mean")).to_numpy()
+    sums = pd.DataFrame(
+        {"xy": centred[:, 0] * centred[:, 1], "xx": centred[:, 0] ** 2, "yy": centred[:, 1] ** 2},
+        index=joined["prompt_id"],
+    )
+    total = sums.groupby(level=0).sum().query("xx > 0 and yy > 0")
+    correlation = float(np.mean(total["xy"] / np.sqrt(total["xx"] * total["yy"])))
+    return {"responses": len(joined), "prompts": len(total), "rank_correlation": round(correlation, 3)}
 
 
 def _rows(folder: Path) -> pd.DataFrame:

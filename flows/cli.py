@@ -97,9 +97,7 @@ def audit(
 def main() -> None:
     """Entry point: runs a command and turns errors into one clear message and an exit code."""
     try:
-        app(standalone_mode=False)
-    except typer.Exit as leaving:
-        sys.exit(leaving.exit_code)
+        sys.exit(app(standalone_mode=False) or 0)
     except (EngineError, StoreError) as error:
         _stop(error, EXTERNAL)
     except ConfigError as error:

@@ -75,7 +75,7 @@ def metadata(facts: VersionFacts) -> dict[str, Any]:
     offered = configs(facts.manifest)
     return {
         "pretty_name": facts.manifest.dataset,
-        # Readers look for the line that ends the front matter before they parse it, so no value has two lines.
+        # On one line each: readers look for the closing "---" line by line, before they parse.
         "license": one_line(facts.license),
         "language": [one_line(language) for language in facts.languages],
         "annotations_creators": [one_line(facts.annotations)],

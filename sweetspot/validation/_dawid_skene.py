@@ -5,6 +5,7 @@ convergent methods for accelerating the convergence of any EM algorithm, Scandin
 the same fixed points about ten times sooner; the first steps stay plain, so that the start decides which one.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from sweetspot.validation._votes import Votes
 
 PLAIN_STEPS = 20
 _LOG_FLOOR = 1e-300
+_SHORTEST_LEAP = 1.1  # a leap of length 1 is the two plain steps themselves
 _EXTRAPOLATION_FLOOR = 1e-12
 
 
@@ -97,10 +99,11 @@ def _extrapolated(start: Model, moved: NDArray[np.float64], votes: Votes) -> Mod
     origin = start.flat()
     first = one.flat() - origin
     bend = two.flat() - one.flat() - first
-    length = max(1.0, float(np.linalg.norm(first)) / max(float(np.linalg.norm(bend)), _LOG_FLOOR))
+    leap = float(np.linalg.norm(first)) / max(float(np.linalg.norm(bend)), _LOG_FLOOR)
     reached = log_posterior(two, votes)
-    for leap in (length, (length + 1.0) / 2.0):
+    while leap > _SHORTEST_LEAP:
         candidate = start.at(origin + 2.0 * leap * first + leap * leap * bend)
         if log_posterior(candidate, votes) >= reached:
             return candidate
+        leap = math.sqrt(leap)
     return two

@@ -1,3 +1,5 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -27,7 +29,7 @@ def test_derived_seeds_fit_an_engine(seed, prompt):
 
 def test_derived_seeds_of_neighbours_are_far_apart():
     seeds = sorted(ids.derived_seed(0, f"prompt {i}") for i in range(1000))
-    assert min(b - a for a, b in zip(seeds, seeds[1:], strict=False)) > 1024
+    assert min(b - a for a, b in itertools.pairwise(seeds)) > 1024
 
 
 def test_uniform_is_uniform_and_salted():

@@ -260,7 +260,7 @@ def test_kl_is_zero_where_margin_and_target_agree():
         assert loss.item() == 0.0
 
 
-@pytest.mark.parametrize("d", [19.9, 20.1, 30.0, 700.0])
+@pytest.mark.parametrize("d", [19.9, 20.1, 30.0, 700.0, -19.9, -20.1, -30.0])
 def test_no_cut_at_twenty(d):
     mp.dps = 150
     loss = losses.dpo(*rows([d], [0.0], [0.0], [0.0]), beta=1)

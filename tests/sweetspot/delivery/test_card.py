@@ -146,6 +146,15 @@ def test_judgements_of_people_are_not_tagged_as_synthetic(facts):
     assert "rlaif" not in tags
 
 
+def test_a_value_of_the_front_matter_has_one_line(facts):
+    made = metadata(dataclasses.replace(facts, license="mit\n---\nx", languages=("en\u202e\nde",), annotations="a\nb"))
+    assert (made["license"], made["language"], made["annotations_creators"]) == (
+        "mit --- x",
+        ["en[U+202E] de"],
+        ["a b"],
+    )
+
+
 def test_only_parts_with_files_are_offered(facts):
     train_only = dataclasses.replace(facts.manifest, files=facts.manifest.files[:1])
     (offered,) = configs(train_only)

@@ -65,6 +65,6 @@ def test_any_result_is_drawn(facts, before, after, low, high):
 
 def test_the_settings_of_the_user_change_nothing_and_are_left_alone(facts):
     expected = before_and_after(facts.held_out)
-    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path"}):
+    with matplotlib.rc_context({"font.size": 30, "xtick.labelsize": 30, "svg.fonttype": "path"}):
         assert before_and_after(facts.held_out) == expected
         assert matplotlib.rcParams["font.size"] == 30

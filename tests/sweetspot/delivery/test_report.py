@@ -169,6 +169,11 @@ def test_every_number_of_the_books_is_shown(page, facts):
     assert "not recorded" in text
 
 
+def test_the_commonest_reason_comes_first(page):
+    stage = page.text.partition("clean_scores")[2]
+    assert stage.index("looping") < stage.index("run_on") < stage.index("empty")
+
+
 def test_every_file_is_shown_with_its_hash(page, facts):
     text = page.text
     for entry in facts.manifest.files:

@@ -86,9 +86,9 @@ def test_probabilities_of_all_continuations_sum_to_one(scorer):
 
 
 def test_a_row_longer_than_the_models_positions_is_nan_and_leaves_the_others(scorer, rows, oracle):
-    got = scorer.score([*rows[0], [5] * 60], [*rows[1], [6] * 5])
-    assert math.isnan(got[-1])
-    np.testing.assert_allclose(got[:-1], oracle, atol=1e-4)
+    got = scorer.score([[5] * 60, *rows[0]], [[6] * 5, *rows[1]])
+    assert math.isnan(got[0])
+    np.testing.assert_allclose(got[1:], oracle, atol=1e-4)
 
 
 def test_revision_and_template_are_those_of_the_model(scorer, policy_dir):

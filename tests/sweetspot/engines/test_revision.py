@@ -53,7 +53,7 @@ def test_revision_of_a_hub_name_is_its_commit():
     assert model_revision("some-org/some-model", COMMIT) == COMMIT
 
 
-@pytest.mark.parametrize("revision", ["", "main", "v1.0", COMMIT[:12]])
+@pytest.mark.parametrize("revision", ["", "main", "v1.0", COMMIT[:12], COMMIT + "0"])
 def test_a_hub_name_without_a_commit_is_refused(revision):
     with pytest.raises(ConfigError, match="Pin a commit"):
         model_revision("some-org/some-model", revision)

@@ -23,6 +23,8 @@ _EPSILON_DECAY, _EPSILON_FLOOR = 0.8, 1e-9
 _GAP_DIRECT, _GAP_ITERATIVE, _GAP_ACCEPTED = 1e-10, 1e-4, 1e-2
 _FIRST_CHECK, _CHECK_GROWTH = 8, 1.25
 _MAX_STEPS = 300
+_EXACT_OBJECTIVE = 1e-13
+HOLD = 0.3
 _JUMP_DECAY, _JUMP_FLOOR = 0.1, 1e-8
 _STEP_TOLERANCE, _JUMP_TOLERANCE, _FLOW_TOLERANCE = 1e-2, 1e-2, 1e-3
 _DUAL_ROUNDS, _EXACT, _LEAST_SLACK = 4, 1e-9, 1e-12
@@ -74,24 +76,28 @@ def _iterate(problem: _Problem) -> tuple[FloatArray, int]:
     """Scores of the smallest objective seen and the steps taken, once the dual bound meets it."""
     goal = _GAP_DIRECT if problem.laplacian.is_direct else _GAP_ITERATIVE
     scores, epsilon = np.zeros(problem.pairs.n_items), 1.0
+    nothing = _EXACT_OBJECTIVE * problem.objective(problem.margin)
     best, value, bound, next_check = scores, np.inf, 0.0, _FIRST_CHECK
     for step in range(1, _MAX_STEPS + 1):
         residual = problem.residual(scores)
         weight = problem.weight / np.sqrt(residual * residual + epsilon * epsilon)
-        scores = scores + problem.laplacian.solve(weight, weight * residual, tolerance=_STEP_TOLERANCE)
-        epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
-        if step < next_check and step < _MAX_STEPS:
-            continue
-        next_check = int(np.ceil(_CHECK_GROWTH * step))
-        path = problem.residual(scores)
-        for candidate in (_jump(problem, scores, epsilon), scores):
-            residual = problem.residual(candidate)
-            if problem.objective(residual) < value:
-                best, value = candidate, problem.objective(residual)
-            bound = max(bound, _dual_bound(problem, residual, path, epsilon))
-            if value - bound <= goal * value:
-                return best, step
-    if value - bound > _GAP_ACCEPTED * value:
+        move = problem.laplacian.solve(weight, weight * residual, tolerance=_STEP_TOLERANCE)
+        scores = scores + move
+        if step == next_check or step == _MAX_STEPS:
+            next_check = int(np.ceil(_CHECK_GROWTH * step))
+            path = problem.residual(scores)
+            smoothed = path / np.sqrt(path * path + epsilon * epsilon)
+            jumped = _jump(problem, scores, epsilon)
+            beyond = problem.residual(jumped)
+            fitted = np.where(np.abs(beyond) > _EXACT, np.sign(beyond), smoothed)
+            for candidate, residual, sign in ((jumped, beyond, fitted), (scores, path, smoothed)):
+                if problem.objective(residual) < value:
+                    best, value = candidate, problem.objective(residual)
+                bound = max(bound, _dual_bound(problem, residual, sign))
+                if value - bound <= goal * value + nothing:
+                    return best, step
+        if HOLD is None or np.abs(problem.pairs.difference(move)).max() <= HOLD*epsilon: epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
+    if value - bound > _GAP_ACCEPTED * value + nothing:
         raise ConvergenceError(
             f"margin: the sum of absolute residuals is {value:.6g}, proven minimum {bound:.6g}, after {_MAX_STEPS} "
             "steps; expected within 1 %. Look for weights of very different size or chains of single comparisons."
@@ -113,15 +119,13 @@ def _jump(problem: _Problem, scores: FloatArray, epsilon: float) -> FloatArray:
     return scores
 
 
-def _dual_bound(problem: _Problem, residual: FloatArray, path: FloatArray, epsilon: float) -> float:
+def _dual_bound(problem: _Problem, residual: FloatArray, sign: FloatArray) -> float:
     """Lower bound on the minimum of the objective, from a flow that is feasible in the dual.
 
-    The dual is  max sum margin * y  over flows y of zero divergence with |y| <= weight. Rows that do
-    not fit start at y = weight * sign(residual), the others at the smoothed sign of the iteration's
-    `path`. In turn, a potential flow through the rows with slack removes the divergence, and y is
+    The dual is  max sum margin * y  over flows y of zero divergence with |y| <= weight. In turn, a
+    potential flow through the rows with slack removes the divergence of  y = weight * sign,  and y is
     clipped; what is left beyond the weights at the end shrinks all of y.
     """
-    sign = np.where(np.abs(residual) > _EXACT, np.sign(residual), path / np.sqrt(path * path + epsilon * epsilon))
     excess = np.inf
     for _ in range(_DUAL_ROUNDS):
         sign = np.clip(sign, -1.0, 1.0)

@@ -84,10 +84,10 @@ def _endless(problem: Problem, _rng: random.Random) -> Reply:
 
 # behaviour -> (share of the corpus, writer). The shares sum to 1.
 BEHAVIOURS: dict[str, tuple[float, Callable[[Problem, random.Random], Reply]]] = {
-    "right": (0.48, _right),
-    "slip": (0.09, _slip),
+    "right": (0.50, _right),
+    "slip": (0.08, _slip),
     "cut_short": (0.10, _cut_short),
-    "wrong_order": (0.08, _wrong_order),
+    "wrong_order": (0.07, _wrong_order),
     "echo": (0.08, _echo),
     "wrapped": (0.06, _wrapped),
     "ramble": (0.04, _ramble),

@@ -30,7 +30,7 @@ class PretrainConfig:
     """How the policy is trained: steps, documents per step, learning rate and its warm-up."""
 
     textbook_steps: int = 1500
-    web_steps: int = 2200
+    web_steps: int = 2500
     batch: int = 16
     learning_rate: float = 2e-3
     warmup_steps: int = 60
@@ -136,7 +136,7 @@ def pretrain_policy(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, 
     with deterministic_torch(seed):
         policy = LlamaForCausalLM(llama_config(tokenizer, layers=config.layers))
         optimizer = torch.optim.AdamW(
-            policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01
+            policy.parameters(), lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(
             optimizer,

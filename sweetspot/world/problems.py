@@ -56,24 +56,25 @@ def split_of(prompt: str) -> Split:
     return SPLIT_OF_TENTH[int.from_bytes(digest[:8], "big") % len(SPLIT_OF_TENTH)]
 
 
-def _letters(rng: random.Random, low: int, high: int, *, alphabet: str = LETTERS) -> str:
-    return "".join(rng.choices(alphabet, k=rng.randint(low, high)))
+def _text(rng: random.Random, alphabet: str) -> str:
+    """Three to five characters, shorter ones more often."""
+    return "".join(rng.choices(alphabet, k=rng.choice((3, 3, 4, 4, 5))))
 
 
 def _sort_digits(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 5, alphabet=DIGITS)
+    payload = _text(rng, DIGITS)
     return Problem("sort", f"sort {payload}", payload, "".join(sorted(payload)))
 
 
 def _reverse_letters(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 5)
+    payload = _text(rng, LETTERS)
     return Problem("reverse", f"reverse {payload}", payload, payload[::-1])
 
 
 def _maximum(rng: random.Random) -> Problem:
-    numbers = [rng.randint(10, 99) for _ in range(3)]
-    payload = " ".join(map(str, numbers))
-    return Problem("max", f"max of {payload}", payload, str(max(numbers)))
+    numbers = [str(rng.randint(10, 99)) for _ in range(3)]
+    payload = " ".join(numbers)
+    return Problem("max", f"max of {payload}", payload, max(numbers))
 
 
 def _first_word(rng: random.Random) -> Problem:
@@ -92,24 +93,24 @@ def _addition(rng: random.Random) -> Problem:
 
 
 def _double_letters(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 5)
+    payload = _text(rng, LETTERS)[:4]
     return Problem("double", f"double {payload}", payload, "".join(c + c for c in payload))
 
 
 def _drop_letter(rng: random.Random) -> Problem:
-    kept = _letters(rng, 3, 4, alphabet=LETTERS[:-1])
-    dropped = rng.choice(kept)
-    return Problem("drop", f"drop {dropped} from {kept}z", kept + "z", kept.replace(dropped, "") + "z")
+    letters = rng.sample(LETTERS, rng.randint(3, 4))
+    payload, dropped = "".join(letters), rng.choice(letters)
+    return Problem("drop", f"drop {dropped} from {payload}", payload, payload.replace(dropped, ""))
 
 
 def _change_letter(rng: random.Random) -> Problem:
-    payload = _letters(rng, 3, 5)
-    old, new = rng.choice(payload), rng.choice(LETTERS)
+    *letters, new = rng.sample(LETTERS, rng.randint(4, 5))
+    payload, old = "".join(letters), rng.choice(letters)
     return Problem("change", f"change {old} to {new} in {payload}", payload, payload.replace(old, new))
 
 
 def _join_words(rng: random.Random) -> Problem:
-    words = rng.sample(WORDS, rng.randint(2, 3))
+    words = rng.sample(WORDS, 2)
     return Problem("join", f"join {' '.join(words)}", " ".join(words), "-".join(words))
 
 

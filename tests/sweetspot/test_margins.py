@@ -127,12 +127,12 @@ def test_both_conditions_are_strict():
 
 def test_dynamic_upper_does_not_walk_through_a_range_of_1e12():
     near_top = np.linspace(1e12 - 40, 1e12, 500)
-    began = time.perf_counter()
+    began = time.process_time()
     assert dynamic_upper(near_top, start_divisor=None) == -1  # 500 < 1e12 + 1 stops at the start
     assert dynamic_upper(near_top, start_divisor=1.0 + 3e-11) == 1e12 - 2  # starts 30 below the top
     assert dynamic_upper(-near_top, lower=-2e12, start_divisor=None) == -2e12 + 1
     assert dynamic_upper([1e12] * 50, lower=1e12 - 5, start_divisor=None) == 1e12
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5
 
 
 def test_dynamic_upper_at_the_ends_of_float64():
@@ -451,6 +451,6 @@ def test_bees_refuses(margins, options, message):
 
 def test_a_million_pairs_take_well_under_a_second():
     margins = np.random.default_rng(5).normal(2, 4, size=(2, 1_000_000))
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(bees(margins, keep=100_000).selected) == 100_000
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

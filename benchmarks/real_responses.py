@@ -1,7 +1,7 @@
 """Real responses with real scores through `curate`: the shipped sample, and a study on AlpacaEval.
 
     python benchmarks/real_responses.py sample ENDE ZHEN      makes deployments/examples/data/wmt23_mqm_sample.parquet
-    python benchmarks/real_responses.py study MATRIX FOLDER   five runs of `curate` on AlpacaEval 2 judgements
+    python benchmarks/real_responses.py study MATRIX FOLDER   six runs of `curate` on AlpacaEval 2 judgements
     python benchmarks/real_responses.py figures VERSION       what a delivered version holds, as one JSON object
     python benchmarks/real_responses.py read VERSION N        N of its pairs with their texts, to be read
     python benchmarks/real_responses.py trl VERSION           two steps of TRL's DPOTrainer on it, tiny random model
@@ -40,6 +40,7 @@ STUDY = {
     "mu-2sigma": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma"},
     "min": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min"},
     "min-of-5": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "min_of_5"},
+    "one-judge": {"scores": ("weighted_logit",), "rejected": "mu-2sigma"},
     # Two settings that go wrong, to show how: responses no graded judge saw, and scores left as probabilities.
     "any-judge": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma", "all_models": True},
     "raw": {"scores": ("weighted",), "rejected": "mu-2sigma"},
@@ -94,12 +95,9 @@ def run_study(matrix: Path, folder: Path, only: str = "") -> dict[str, Any]:
         if only in name:
             source = folder / ("all.parquet" if "all_models" in setting else "graded.parquet")
             result = curate(study_config(name, setting, source, folder))
-            figures = version_figures(Path(result["version"]["uri"].removeprefix("file://")))
-            found[name] = {
-                "stages": result["stages"],
-                **figures,
-                "other_judge": _other_judge(figures["folder"], judged),
-            }
+            version = Path(result["version"]["uri"].removeprefix("file://"))
+            check = other_judge(_samples(version), judged)
+            found[name] = {"stages": result["stages"], **version_figures(version), "other_judge": check}
     return found
 
 
@@ -141,7 +139,7 @@ def version_figures(folder: Path) -> dict[str, Any]:
     chosen, rejected = (
         np.array([len(turns[0]["content"]) for turns in rows[side]], dtype=float) for side in ("chosen", "rejected")
     )
-    bias = length_bias(chosen, rejected, quality_gap=rows["margin"])
+    bias = length_bias(chosen, rejected)
     graded = {
         model for model, pairs in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*dict(pairs)}
     }
@@ -153,7 +151,6 @@ def version_figures(folder: Path) -> dict[str, Any]:
         "margin_quantiles": np.quantile(rows["margin"], [0, 0.1, 0.5, 0.9, 1]).round(9).tolist(),
         "longer_chosen": [round(value, 3) for value in (bias.longer_chosen_rate, *bias.interval)],
         "length_ratio_median": round(float(np.median(chosen / np.maximum(rejected, 1))), 2),
-        "length_coefficient_at_equal_margin": round(bias.coefficient, 2),
         "chosen_models": rows["chosen_model"].value_counts().head(5).to_dict(),
         "rejected_models": rows["rejected_model"].value_counts().head(5).to_dict(),
         "models_without_graded_score": {
@@ -209,13 +206,11 @@ def other_judge(samples: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]
     columns = ["quality", OTHER_JUDGE]
     ranks = joined.groupby("prompt_id")[columns].rank()
     centred = (ranks - ranks.groupby(joined["prompt_id"]).transform("mean")).to_numpy()
-    sums = pd.DataFrame(
-        {"xy": centred[:, 0] * centred[:, 1], "xx": centred[:, 0] ** 2, "yy": centred[:, 1] ** 2},
-        index=joined["prompt_id"],
-    )
-    total = sums.groupby(level=0).sum().query("xx > 0 and yy > 0")
-    correlation = float(np.mean(total["xy"] / np.sqrt(total["xx"] * total["yy"])))
-    return {"responses": len(joined), "prompts": len(total), "rank_correlation": round(correlation, 3)}
+    products = np.column_stack([centred[:, 0] * centred[:, 1], centred**2])
+    sums = pd.DataFrame(products).groupby(joined["prompt_id"].to_numpy()).sum().to_numpy()
+    varied = sums[(sums[:, 1] > 0) & (sums[:, 2] > 0)]
+    correlation = float(np.mean(varied[:, 0] / np.sqrt(varied[:, 1] * varied[:, 2])))
+    return {"responses": len(joined), "prompts": len(varied), "rank_correlation": round(correlation, 3)}
 
 
 def _rows(folder: Path) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def test_real_votes_have_the_published_agreement(tmp_path, shared_data):
 
 def test_real_pairs_show_their_identical_ones(tmp_path, shared_data):
     found = audit_file(str(shared_data / "pairwise" / "hh_rlhf_test.parquet"), out=str(tmp_path))
-    assert found["identical_responses"] == 20  # 18 to the letter, two more but for case or spaces
+    assert found["identical_responses"] == 20
 
 
 def test_columns_that_fit_nothing_are_named(tmp_path):

@@ -83,6 +83,7 @@ def _responses(ratings: pd.DataFrame, pair: str, first: int) -> pd.DataFrame:
 
 def run_study(matrix: Path, folder: Path, only: str = "") -> dict[str, Any]:
     """Run `curate` on AlpacaEval under every setting of `STUDY`; returns the figures of each version."""
+    from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
     from flows.curate import curate
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -207,7 +208,9 @@ def other_judge(samples: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]
     ranks = joined.groupby("prompt_id")[columns].rank()
     centred = (ranks - ranks.groupby(joined["prompt_id"]).transform("mean")).to_numpy()
     products = np.column_stack([centred[:, 0] * centred[:, 1], centred**2])
-    sums = pd.DataFrame(products).groupby(joined["prompt_id"].to_numpy()).sum().to_numpy()
+    prompt, _ = pd.factorize(joined["prompt_id"])
+    sums = np.zeros((prompt.max() + 1, 3))
+    np.add.at(sums, prompt, products)
     varied = sums[(sums[:, 1] > 0) & (sums[:, 2] > 0)]
     correlation = float(np.mean(varied[:, 0] / np.sqrt(varied[:, 1] * varied[:, 2])))
     return {"responses": len(joined), "prompts": len(varied), "rank_correlation": round(correlation, 3)}

@@ -22,12 +22,10 @@ from sweetspot.errors import ConvergenceError
 _EPSILON_DECAY, _EPSILON_FLOOR = 0.8, 1e-9
 _GAP_DIRECT, _GAP_ITERATIVE, _GAP_ACCEPTED = 1e-10, 1e-4, 1e-2
 _FIRST_CHECK, _CHECK_GROWTH = 8, 1.25
-_MAX_STEPS = 300
-_EXACT_OBJECTIVE = 1e-13
-HOLD = 0.1
+_MAX_STEPS, _SETTLED = 300, 0.3
 _JUMP_DECAY, _JUMP_FLOOR = 0.1, 1e-8
 _STEP_TOLERANCE, _JUMP_TOLERANCE, _FLOW_TOLERANCE = 1e-2, 1e-2, 1e-3
-_DUAL_ROUNDS, _EXACT, _LEAST_SLACK = 4, 1e-9, 1e-12
+_DUAL_ROUNDS, _EXACT, _LEAST_SLACK, _EXACT_OBJECTIVE = 4, 1e-9, 1e-12, 1e-13
 
 
 @dataclass(frozen=True)
@@ -46,8 +44,31 @@ class _Problem:
         return float(self.weight @ np.abs(residual))
 
 
+@dataclass
+class _Bracket:
+    """The best scores so far, their objective, and a proven lower bound on every objective."""
+
+    scores: FloatArray
+    exact: float
+    value: float = np.inf
+    bound: float = 0.0
+
+    def offer(self, scores: FloatArray, value: float) -> None:
+        if value < self.value:
+            self.scores, self.value = scores, value
+
+    def within(self, gap: float) -> bool:
+        return self.value - self.bound <= gap * self.value + self.exact
+
+
 def fit_lad(pairs: Pairs, graph: ComparisonGraph, margin: FloatArray, weight: FloatArray) -> tuple[FloatArray, int]:
     """Scores (n,) that minimise the weighted absolute residuals, mean 0 per component, and the steps taken.
+
+    Args:
+        pairs: Rows of the fit.
+        graph: Their comparison graph.
+        margin: Margin of first over second (E,), any unit, finite.
+        weight: Weight of each row (E,), > 0.
 
     Raises:
         ConvergenceError: the objective is not proven within 1 % of its minimum.
@@ -74,35 +95,44 @@ def _typical_exponent(margin: FloatArray) -> int:
 
 def _iterate(problem: _Problem) -> tuple[FloatArray, int]:
     """Scores of the smallest objective seen and the steps taken, once the dual bound meets it."""
-    goal = _GAP_DIRECT if problem.laplacian.is_direct else _GAP_ITERATIVE
-    scores, epsilon = np.zeros(problem.pairs.n_items), 1.0
-    nothing = _EXACT_OBJECTIVE * problem.objective(problem.margin)
-    best, value, bound, next_check = scores, np.inf, 0.0, _FIRST_CHECK
+    direct = problem.laplacian.is_direct
+    goal = _GAP_DIRECT if direct else _GAP_ITERATIVE
+    scores, epsilon, next_check = np.zeros(problem.pairs.n_items), 1.0, _FIRST_CHECK
+    bracket = _Bracket(scores, exact=_EXACT_OBJECTIVE * problem.objective(problem.margin))
     for step in range(1, _MAX_STEPS + 1):
         residual = problem.residual(scores)
         weight = problem.weight / np.sqrt(residual * residual + epsilon * epsilon)
         move = problem.laplacian.solve(weight, weight * residual, tolerance=_STEP_TOLERANCE)
         scores = scores + move
-        if step == next_check or step == _MAX_STEPS:
+        if step in (next_check, _MAX_STEPS):
             next_check = int(np.ceil(_CHECK_GROWTH * step))
-            path = problem.residual(scores)
-            smoothed = path / np.sqrt(path * path + epsilon * epsilon)
-            jumped = _jump(problem, scores, epsilon)
-            beyond = problem.residual(jumped)
-            fitted = np.where(np.abs(beyond) > _EXACT, np.sign(beyond), smoothed)
-            for candidate, residual, sign in ((jumped, beyond, fitted), (scores, path, smoothed)):
-                if problem.objective(residual) < value:
-                    best, value = candidate, problem.objective(residual)
-                bound = max(bound, _dual_bound(problem, residual, sign))
-                if value - bound <= goal * value + nothing:
-                    return best, step
-        if HOLD is None or np.abs(problem.pairs.difference(move)).max() <= HOLD*epsilon: epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
-    if value - bound > _GAP_ACCEPTED * value + nothing:
+            _narrow(bracket, problem, scores, epsilon, goal=goal)
+            if bracket.within(goal):
+                return bracket.scores, step
+        # Falling faster than the scores settle would freeze rows that do not belong to the solution.
+        if not direct or np.abs(problem.pairs.difference(move)).max() <= _SETTLED * epsilon:
+            epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
+    if not bracket.within(_GAP_ACCEPTED):
         raise ConvergenceError(
-            f"margin: the sum of absolute residuals is {value:.6g}, proven minimum {bound:.6g}, after {_MAX_STEPS} "
-            "steps; expected within 1 %. Look for weights of very different size or chains of single comparisons."
+            f"margin: the sum of absolute residuals is {bracket.value:.6g}, its proven minimum {bracket.bound:.6g} "
+            f"(margins in units of their median), after {_MAX_STEPS} steps; expected within 1 %. Look for weights of "
+            "very different size or long chains of single comparisons."
         )
-    return best, _MAX_STEPS
+    return bracket.scores, _MAX_STEPS
+
+
+def _narrow(bracket: _Bracket, problem: _Problem, scores: FloatArray, epsilon: float, *, goal: float) -> None:
+    """Add the iterate and the exact fit near it to the bracket, and the dual bounds that belong to them."""
+    path = problem.residual(scores)
+    smoothed = path / np.sqrt(path * path + epsilon * epsilon)
+    jumped = _jump(problem, scores, epsilon)
+    beyond = problem.residual(jumped)
+    bracket.offer(jumped, problem.objective(beyond))
+    fitted = np.where(np.abs(beyond) > _EXACT, np.sign(beyond), smoothed)
+    bracket.bound = max(bracket.bound, _dual_bound(problem, beyond, fitted))
+    if not bracket.within(goal):
+        bracket.offer(scores, problem.objective(path))
+        bracket.bound = max(bracket.bound, _dual_bound(problem, path, smoothed))
 
 
 def _jump(problem: _Problem, scores: FloatArray, epsilon: float) -> FloatArray:

@@ -39,8 +39,8 @@ class RewardConfig:
     """How the reward model is trained: layers taken from the policy, data, steps, learning rate."""
 
     layers: int = 3
-    problems: int = 1000
-    samples: int = 8
+    problems: int = 640
+    samples: int = 12
     steps: int = 500
     batch: int = 24
     learning_rate: float = 1e-3

@@ -8,7 +8,7 @@ import hashlib
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import cycle, islice
 from typing import Literal
 
 from sweetspot.errors import ContractError
@@ -17,7 +17,7 @@ Split = Literal["pretrain", "reward", "prompts"]
 
 # Tenths of the hash range: 7 teach the policy, 1 teaches the reward model, 2 are left for users.
 SPLIT_OF_TENTH: tuple[Split, ...] = ("pretrain",) * 7 + ("reward",) + ("prompts",) * 2
-DRAWS_PER_PROBLEM = 2000
+DRAWS_PER_PROBLEM = 1000
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 DIGITS = "0123456789"
@@ -141,37 +141,39 @@ def problem_stream(split: Split, *, seed: int) -> Iterator[Problem]:
     """
     rng = random.Random(f"{split}-{seed}")
     turns = tuple(TASKS) + (SLOW_TO_LEARN if split == "pretrain" else ())
-    for make in cycle(TASKS[task] for task in turns):
-        problem = make(rng)
-        while problem.split != split:
-            problem = make(rng)
-        yield problem
+    for task in cycle(turns):
+        yield _draw(task, split, rng)
+
+
+def _draw(task: str, split: Split, rng: random.Random) -> Problem:
+    while (problem := TASKS[task](rng)).split != split:
+        pass
+    return problem
 
 
 def unique_problems(split: Split, *, count: int, seed: int) -> list[Problem]:
-    """The first `count` problems of a stream whose normalised prompts all differ.
+    """`count` problems of one split, the tasks in turn, whose normalised prompts all differ.
 
     Args:
         split: Which prompts to draw.
         count: How many, at least 0.
-        seed: Equal seeds give equal lists.
+        seed: Equal seeds give equal lists; a shorter list is the start of a longer one.
 
     Returns:
-        `count` problems in stream order, so the tasks stay nearly balanced.
+        `count` problems, as many of each task as of any other, give or take one.
 
     Raises:
-        ContractError: The split ran out of new prompts. Ask for fewer.
+        ContractError: A task ran out of new prompts. Ask for fewer.
     """
+    rng = random.Random(f"unique-{split}-{seed}")
     found: dict[str, Problem] = {}
-    stream = problem_stream(split, seed=seed)
-    for _ in range(count * DRAWS_PER_PROBLEM):
-        if len(found) >= count:
-            break
-        problem = next(stream)
-        found.setdefault(normalise(problem.prompt), problem)
-    if len(found) < count:
-        raise ContractError(
-            f"count: split '{split}' gave {len(found)} different prompts in {count * DRAWS_PER_PROBLEM} draws, "
-            f"expected {count}. Ask for fewer."
-        )
+    for task in islice(cycle(TASKS), count):
+        draws = (_draw(task, split, rng) for _ in range(DRAWS_PER_PROBLEM))
+        fresh = next((problem for problem in draws if normalise(problem.prompt) not in found), None)
+        if fresh is None:
+            raise ContractError(
+                f"count: task '{task}' gave no new prompt of split '{split}' in {DRAWS_PER_PROBLEM} draws "
+                f"after {len(found)} problems, expected {count}. Ask for fewer."
+            )
+        found[normalise(fresh.prompt)] = fresh
     return list(found.values())

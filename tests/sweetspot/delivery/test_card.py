@@ -72,6 +72,7 @@ def datasets(tmp_path_factory):
             patch.setenv(name, value)
         module = pytest.importorskip("datasets")
         patch.setattr(module.config, "HF_DATASETS_CACHE", cache)
+        patch.setattr(module.config, "HF_HUB_OFFLINE", True)
         module.disable_progress_bars()
         yield module
 

@@ -193,7 +193,7 @@ def test_the_numbers_under_the_pictures(page):
     assert "another one than the prompt's worst in 34\u00a0% of them" in text
     assert "196 of 393 training candidates kept (50\u00a0%); 12 of them go to supervised fine-tuning" in text
     assert "chosen one in 56\u00a0% of pairs of unequal length" in text
-    assert "The change is 23.8 points, 95\u00a0% interval 20.0 to 28.0 (black line). The policy was promoted." in text
+    assert "The change is 23.8 points, 95\u00a0% interval 20.0 to 28.0 (thin line). The policy was promoted." in text
     assert "16,363 responses, mean 3.0" in text
     assert "21 without a value. 14 scores flagged" in text
 

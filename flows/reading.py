@@ -55,7 +55,7 @@ def show_prompt(uri: str, prompt_id: str) -> None:
         raise ConfigError(f"{uri}: no prompt {prompt_id}; ids are in the column prompt_id of every table")
     for row in sorted(samples, key=lambda row: -(row["quality"] if row["quality"] is not None else float("-inf"))):
         quality = "left before" if row["quality"] is None else f"{row['quality']:+.3f}"
-        scores = ", ".join(f"{name} {score:.4g}" for name, score in row["scores"])
+        scores = ", ".join(f"{given['rater']} {given['score']:.4g}" for given in row["scores"])
         console.print(f"{row['sample_index']:>4}  quality {quality}  {scores}", style="dim")
         console.print(f"      {_short(row['response'])}", markup=False)
     for row in pairs:

@@ -31,7 +31,9 @@ HOST = "127.0.0.1"
 
 
 def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
-    """Start everything, print where the UI is, and stop everything again on Ctrl-C."""
+    """Start everything, print where the UI is, and stop everything again on Ctrl-C or SIGTERM."""
+    for sign in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(sign, signal.default_int_handler)
     with serving(configs, port=port) as address:
         console.print(f"UI         {address}", soft_wrap=True)
         console.print("stop       Ctrl-C")

@@ -11,6 +11,7 @@ import pyarrow as pa
 from sweetspot.errors import ContractError
 
 TEXT = pa.large_string()
+RATER_SCORES = pa.list_(pa.struct([("rater", TEXT), ("score", pa.float64())]))
 MESSAGES = pa.list_(pa.struct([("role", TEXT), ("content", TEXT)]))
 
 
@@ -242,7 +243,7 @@ SAMPLES = Schema(
         Column("model", TEXT, "who wrote it"),
         Column("finish_reason", TEXT, "stop or length; null if unknown", True),
         Column("quality", pa.float64(), "cleaned quality; null if it left before", True),
-        Column("scores", pa.map_(TEXT, pa.float64()), "raw score by rater; missing raters gave none"),
+        Column("scores", RATER_SCORES, "raw score of every rater that gave one"),
     ),
     ("response_id",),
 )

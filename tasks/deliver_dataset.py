@@ -141,16 +141,16 @@ def _files(tables: Mapping[str, TableRef], dropped: pa.Table) -> Iterator[tuple[
 def _samples(tables: Mapping[str, TableRef], index: int) -> pa.Table:
     quality = tables["quality"].read_chunk(index, ["response_id", "quality"]).to_pylist()
     quality_of = {row["response_id"]: row["quality"] for row in quality}
-    scores: dict[str, dict[str, float]] = {}
+    scores: dict[str, list[dict[str, Any]]] = {}
     for row in tables["scores"].read_chunk(index, ["response_id", "rater", "score"]).to_pylist():
         if row["score"] is not None:
-            scores.setdefault(row["response_id"], {})[row["rater"]] = row["score"]
+            scores.setdefault(row["response_id"], []).append({"rater": row["rater"], "score": row["score"]})
     columns = ["prompt_id", "response_id", "sample_index", "response", "model", "finish_reason"]
     return schemas.SAMPLES.table(
         {
             **row,
             "quality": quality_of.get(row["response_id"]),
-            "scores": list(scores.get(row["response_id"], {}).items()),
+            "scores": scores.get(row["response_id"], []),
         }
         for row in tables["responses"].read_chunk(index, columns).to_pylist()
     )

@@ -1,6 +1,5 @@
 """What Prefect sees of a night: one task per stage, a progress bar, and a table of what went in and out."""
 
-import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -115,15 +114,17 @@ class _ProgressBar:
         self._bars: dict[str, tuple[Any, float, int]] = {}
 
     def __call__(self, stage: str, done: int, total: int) -> None:
+        percent = 100.0 * done / max(total, 1)
         if stage not in self._bars:
-            bar = create_progress_artifact(progress=100.0 * done / max(total, 1), key=_slug(stage), description=stage)
+            bar = create_progress_artifact(progress=percent, key=_slug(stage), description=stage)
             self._bars[stage] = (bar, time.monotonic(), done)
+            get_run_logger().info("%s: %d of %d chunks were there", stage, done, total)
             return
         bar, started, first = self._bars[stage]
         pace = (time.monotonic() - started) / max(done - first, 1)
-        left = f"{stage}: chunk {done} of {total}, about {pace * (total - done):.0f} s left"
-        logging.getLogger("tasks").info(left)
-        update_progress_artifact(bar, progress=100.0 * done / max(total, 1), description=left)
+        text = f"{stage}: {done} of {total} chunks, about {pace * (total - done):.0f} s left"
+        get_run_logger().info(text)
+        update_progress_artifact(bar, progress=percent, description=text)
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """`curate`: prompts, or responses with scores, to a published dataset version."""
 
-import logging
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow
+from prefect import flow, get_run_logger
 
 from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
 from flows._night import Night, code_commit, lock_sha256, night, summary_rows
@@ -80,7 +79,7 @@ def warn(config: Curate) -> None:
     few = config.prompts.starts_from == "prompts" and config.sampling.n < MU_2SIGMA_NEEDS
     if config.pairing.rejected == "mu-2sigma" and few:
         always = config.sampling.n <= 10
-        logging.getLogger("tasks").warning(
+        get_run_logger().warning(
             "pairing.rejected=mu-2sigma with sampling.n=%d: the rule %s min; use n >= %d, or min_of_5",
             config.sampling.n,
             "is identical to" if always else "seldom differs from",

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sweetspot.config import Curate, Nightly, RewardModel, Section
+from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
 from tasks._sources import read_source
 from tasks._store import Store
@@ -97,6 +97,16 @@ def plan(name: str, settings: Section) -> None:
     console.print(f"responses  at most {responses} ({sampling.n} per prompt), {responses * sampling.max_tokens} tokens")
     models = len(settings.scoring.raters) + (2 if settings.implicit.enabled else 0)
     console.print(f"forwards   {responses * models} ({models} scores of every response)")
+    console.print(f"cost       {cost(responses * sampling.max_tokens, settings.cluster)}")
     if isinstance(settings, Nightly):
         exam = settings.prompts.held_out_fraction * len(source.rows) * settings.evaluation.samples
         console.print(f"exam       about {exam:.0f} responses of each of two policies")
+
+
+def cost(tokens: int, cluster: Cluster) -> str:
+    """Hours and money of sampling so many tokens, as far as the settings tell."""
+    if not cluster.tokens_per_second:
+        return "unknown: set cluster.tokens_per_second (and cluster.hour_price) to what you measured"
+    hours = tokens / cluster.tokens_per_second / 3600
+    price = f", {hours * cluster.hour_price:.2f} at {cluster.hour_price:g} an hour" if cluster.hour_price else ""
+    return f"sampling takes at most {hours:.2f} hours{price}"

@@ -88,9 +88,10 @@ def fit_lad(pairs: Pairs, graph: ComparisonGraph, margin: FloatArray, weight: Fl
 
 
 def _typical_exponent(margin: FloatArray) -> int:
-    """Power of two of the median |margin|, or of the largest when most are 0."""
+    """Power of two of the median |margin|, kept within 2^200 of the largest so that squares exist."""
     size = np.abs(margin)
-    return int(np.frexp(median(size) or size.max())[1])
+    typical, largest = np.frexp([median(size), size.max()])[1]
+    return int(max(typical if median(size) > 0 else largest, largest - 200))
 
 
 def _iterate(problem: _Problem) -> tuple[FloatArray, int]:

@@ -50,21 +50,22 @@ class PairLaplacian:
         self._band_row, self._band_column = np.abs(first - second), np.minimum(first, second)
 
     def solve(self, weight: FloatArray, flow: FloatArray, *, tolerance: float) -> FloatArray:
-        """Return x (n,), mean 0 per component, with  sum_e weight_e (x_i - x_j) = sum_e flow_e  at each item.
+        """Return x (n,), mean 0 per component, with  div(weight * (x_i - x_j)) = div(flow)  at each item.
 
         Args:
             weight: Weight of each row (E,), > 0 on rows that connect a component.
-            flow: Right-hand side per row (E,); its divergence is what x must produce.
+            flow: Right-hand side per row (E,); x must produce its divergence.
             tolerance: Relative error at which conjugate gradients stop; the direct solver ignores it.
         """
         goal = self._pairs.divergence(flow)
         edge_weight = self._graph.per_edge(weight)
-        if self.is_direct:
-            try:
-                return self._graph.centred(self._solve_band(edge_weight, goal))
-            except np.linalg.LinAlgError:
-                return np.zeros_like(goal)
-        return self._graph.centred(self._solve_iteratively(edge_weight, goal, tolerance))
+        if not self.is_direct:
+            return self._graph.centred(self._solve_iteratively(edge_weight, goal, tolerance))
+        try:
+            return self._graph.centred(self._solve_band(edge_weight, goal))
+        except np.linalg.LinAlgError:
+            # Weights too far apart for a factorisation in float64: make no move, the caller goes on.
+            return np.zeros_like(goal)
 
     def _solve_band(self, edge_weight: FloatArray, goal: FloatArray) -> FloatArray:
         n = self._pairs.n_items

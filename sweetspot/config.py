@@ -246,6 +246,10 @@ class Cluster(Section):
     """Most actors a stage may run at once."""
     chunk_prompts: int = Field(default=128, ge=1, le=100_000)
     """Prompts per chunk: the unit of work, of commit and of what a crash can cost."""
+    tokens_per_second: float = Field(default=0.0, ge=0)
+    """Sampled tokens per second you have measured; lets `--dry-run` tell hours."""
+    hour_price: float = Field(default=0.0, ge=0)
+    """Price of an hour of the cluster, in any currency; lets `--dry-run` tell money."""
     max_failed_fraction: float = Field(default=0.005, ge=0, le=1)
     """A stage stops when more than this share of its rows failed (and more than 100 rows)."""
 

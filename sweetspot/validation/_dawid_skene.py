@@ -16,7 +16,6 @@ from sweetspot.validation._votes import Votes
 
 PLAIN_STEPS = 20
 _LOG_FLOOR = 1e-300
-_SHORTEST_LEAP = 1.1  # a leap of length 1 is the two plain steps themselves
 _EXTRAPOLATION_FLOOR = 1e-12
 
 
@@ -99,11 +98,10 @@ def _extrapolated(start: Model, moved: NDArray[np.float64], votes: Votes) -> Mod
     origin = start.flat()
     first = one.flat() - origin
     bend = two.flat() - one.flat() - first
-    leap = float(np.linalg.norm(first)) / max(float(np.linalg.norm(bend)), _LOG_FLOOR)
+    length = max(1.0, float(np.linalg.norm(first)) / max(float(np.linalg.norm(bend)), _LOG_FLOOR))
     reached = log_posterior(two, votes)
-    while leap > _SHORTEST_LEAP:
+    for leap in (length, (length + 1.0) / 2.0, math.sqrt(length)):
         candidate = start.at(origin + 2.0 * leap * first + leap * leap * bend)
         if log_posterior(candidate, votes) >= reached:
             return candidate
-        leap = math.sqrt(leap)
     return two

@@ -1,12 +1,16 @@
 import json
+import logging
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from transformers import AutoModelForCausalLM
+from transformers.utils import logging as transformers_logging
+
 from sweetspot.engines.template import ChatTemplate
 from sweetspot.errors import ConfigError
-from sweetspot.training.policy import load_policy, save_policy
+from sweetspot.training.policy import _switch_off_dropout, load_policy, quiet_transformers, save_policy
 
 
 def test_dropout_is_off_in_training_mode_and_kept_in_the_saved_configuration(make_policy, tmp_path):
@@ -19,8 +23,6 @@ def test_dropout_is_off_in_training_mode_and_kept_in_the_saved_configuration(mak
 
 
 def test_dropout_layers_are_switched_off(make_policy):
-    from sweetspot.training.policy import _switch_off_dropout
-
     layers = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Dropout(0.9))
     _switch_off_dropout(layers)
     assert layers[1].p == 0.0
@@ -28,8 +30,8 @@ def test_dropout_layers_are_switched_off(make_policy):
 
 def test_weights_of_any_type_are_trained_in_float32(make_policy):
     start = make_policy()
-    weights = load_file(start / "model.safetensors")
-    save_file({name: value.bfloat16() for name, value in weights.items()}, start / "model.safetensors")
+    AutoModelForCausalLM.from_pretrained(start).bfloat16().save_pretrained(start)
+    assert {value.dtype for value in load_file(start / "model.safetensors").values()} == {torch.bfloat16}
     assert {value.dtype for value in load_policy(start).parameters()} == {torch.float32}
 
 
@@ -53,3 +55,15 @@ def test_saving_replaces_a_policy_and_a_half_written_one(policy_dir, tmp_path):
     assert not any(path.suffix in (".bin", ".pt") for path in target.iterdir())
     assert torch.equal(load_policy(target).lm_head.weight, policy.lm_head.weight)
     assert ChatTemplate.load(str(target)).full_chat_hash == template.full_chat_hash
+
+
+def test_remarks_of_transformers_are_heard_again_afterwards():
+    remarks, logger = [], transformers_logging.get_logger("transformers.of_this_test")
+    handler = logging.Handler()
+    handler.emit = lambda record: remarks.append(record.getMessage())
+    transformers_logging.add_handler(handler)
+    with quiet_transformers():
+        logger.warning("inside")
+    logger.warning("outside")
+    transformers_logging.remove_handler(handler)
+    assert remarks == ["outside"]

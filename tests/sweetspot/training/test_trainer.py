@@ -12,7 +12,7 @@ from sweetspot.training.trainer import total_steps, training_arguments
         (17, 8, 1.0, 3),
         (20, 8, 1.5, 5),
         (5, 16, 0.01, 1),
-        (112, 16, 24 * 16 / 112, 24),
+        (7, 1, 29 * 1 / 7, 29),
         (160, 16, 0.3, 3),
     ],
 )

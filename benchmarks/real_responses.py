@@ -141,9 +141,7 @@ def version_figures(folder: Path) -> dict[str, Any]:
         np.array([len(turns[0]["content"]) for turns in rows[side]], dtype=float) for side in ("chosen", "rejected")
     )
     bias = length_bias(chosen, rejected)
-    graded = {
-        model for model, pairs in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*dict(pairs)}
-    }
+    graded = {model for model, scores in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*scores}}
     return {
         "folder": str(folder),
         "rows": {key: int(count) for key, count in rows["split"].value_counts().items()},
@@ -224,16 +222,16 @@ def _rows(folder: Path) -> pd.DataFrame:
 def _samples(folder: Path) -> pd.DataFrame:
     parts = sorted((folder / "samples").glob("*.parquet"))
     columns = ["prompt_id", "response", "model", "quality", "scores"]
-    return pd.concat([pd.read_parquet(part, columns=columns) for part in parts], ignore_index=True)
+    samples = pd.concat([pd.read_parquet(part, columns=columns) for part in parts], ignore_index=True)
+    samples["scores"] = samples["scores"].map(lambda cells: {cell["rater"]: cell["score"] for cell in cells})
+    return samples
 
 
 def print_pairs(folder: Path, count: int, seed: int) -> None:
     """Print random pairs with every score of both responses, for a person to judge."""
     samples = _samples(folder)
-    scores = {
-        (key, model): dict(found)
-        for key, model, found in zip(samples["prompt_id"], samples["model"], samples["scores"], strict=True)
-    }
+    keys = zip(samples["prompt_id"], samples["model"], strict=True)
+    scores = dict(zip(keys, samples["scores"], strict=True))
     rows = _rows(folder)
     for _, row in rows.sample(min(count, len(rows)), random_state=seed).iterrows():
         print("=" * 100)
@@ -269,7 +267,8 @@ def train_with_trl(folder: Path) -> dict[str, float]:
             output_dir=out, max_steps=2, per_device_train_batch_size=2, max_length=512, logging_steps=1,
             report_to=[], use_cpu=True, save_strategy="no", disable_tqdm=True, bf16=False, gradient_checkpointing=False,
         )  # fmt: skip
-        trainer = DPOTrainer(LlamaForCausalLM(shape), args=settings, train_dataset=rows, processing_class=tokenizer)
+        LlamaForCausalLM(shape).save_pretrained(f"{out}/model")
+        trainer = DPOTrainer(f"{out}/model", args=settings, train_dataset=rows, processing_class=tokenizer)
         trainer.train()
     return {"rows": len(rows), **[entry for entry in trainer.state.log_history if "loss" in entry][-1]}
 

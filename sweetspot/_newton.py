@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -13,27 +12,21 @@ _ROUNDING = 1e-12
 _SUFFICIENT = 1e-4
 
 
-class Point(Protocol):
-    """An objective at one point: its value, gradient and curvature."""
+@dataclass(frozen=True)
+class Point:
+    """An objective to be minimised, at one point.
 
-    @property
-    def value(self) -> float:
-        """Objective, to be minimised."""
-        ...
+    Attributes:
+        value: Objective.
+        gradient: Gradient (n,).
+        diagonal: Positive approximation of the Hessian's diagonal (n,), used as preconditioner.
+        curvature_times: Hessian times a direction (n,).
+    """
 
-    @property
-    def gradient(self) -> FloatArray:
-        """Gradient (n,)."""
-        ...
-
-    @property
-    def diagonal(self) -> FloatArray:
-        """Positive approximation (n,) of the Hessian's diagonal, used as preconditioner."""
-        ...
-
-    def curvature_times(self, direction: FloatArray) -> FloatArray:
-        """Hessian times a direction (n,)."""
-        ...
+    value: float
+    gradient: FloatArray
+    diagonal: FloatArray
+    curvature_times: Callable[[FloatArray], FloatArray]
 
 
 @dataclass(frozen=True)

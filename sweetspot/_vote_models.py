@@ -18,6 +18,7 @@ from scipy.special import betaln, expit, log_expit
 
 from sweetspot._checks import FloatArray
 from sweetspot._graph import ComparisonGraph, Pairs
+from sweetspot._newton import Point
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Likelihood:
 
 
 def log_odds(epsilon: float) -> float:
-    """lambda = log(eps / (1 - eps)), -inf for eps = 0."""
+    """Lambda = log(eps / (1 - eps)), -inf for eps = 0."""
     return float(np.log(epsilon) - np.log1p(-epsilon)) if epsilon > 0 else -np.inf
 
 
@@ -119,6 +120,10 @@ class VoteObjective:
     epsilon: float
     scores: FloatArray
 
+    def point(self) -> Point:
+        """Everything the minimiser asks for."""
+        return Point(self.value, self.gradient, self.diagonal, self.curvature_times)
+
     @cached_property
     def likelihood(self) -> Likelihood:
         """Per pair, at these scores."""
@@ -161,6 +166,10 @@ class MixtureObjective:
         """Flip rate in (0, 1/2)."""
         return 0.5 * float(expit(self.x[-1]))
 
+    def point(self) -> Point:
+        """Everything the minimiser asks for."""
+        return Point(self.value, self.gradient, self.diagonal, self.curvature_times)
+
     @cached_property
     def likelihood(self) -> Likelihood:
         """Per pair, at these scores and this flip rate."""
@@ -178,7 +187,7 @@ class MixtureObjective:
 
     @property
     def rate(self) -> float:
-        """d lambda / d t."""
+        """D lambda / d t."""
         return (1 - 2 * self.epsilon) / (1 - self.epsilon)
 
     @cached_property

@@ -1,6 +1,5 @@
 """Loading a transformers model for inference: safetensors only, no foreign code, every weight there."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ def load_for_inference(auto_class: Any, directory: Path) -> PreTrainedModel:
     """
     on_gpu = torch.cuda.is_available()
     transformers_logging.disable_progress_bar()
-    report = logging.getLogger("transformers.modeling_utils")
-    level, report.level = report.level, logging.ERROR
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
     try:
         model, loaded = auto_class.from_pretrained(
             directory,
@@ -35,7 +34,7 @@ def load_for_inference(auto_class: Any, directory: Path) -> PreTrainedModel:
             output_loading_info=True,
         )
     finally:
-        report.level = level
+        transformers_logging.set_verbosity(verbosity)
     missing = sorted(loaded["missing_keys"])
     if missing:
         raise ConfigError(

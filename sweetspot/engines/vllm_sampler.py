@@ -9,6 +9,7 @@ Settings that are not vLLM's defaults, and why:
 - Token ids in, token ids out; text is decoded by our template, so both samplers give the same text.
 """
 
+import logging
 import os
 import warnings
 from collections.abc import Sequence
@@ -125,6 +126,8 @@ class VllmSampler:
 
 def _start_engine(directory: str, sampling: Sampling) -> Any:
     prepare_environment()
+    # vLLM logs while it is imported, before it reads its own setting.
+    logging.getLogger("vllm").setLevel(os.environ["VLLM_LOGGING_LEVEL"])
     with warnings.catch_warnings(), _thread_setting_kept():
         warnings.simplefilter("ignore")
         from vllm import LLM

@@ -15,7 +15,7 @@ def float_array(values: ArrayLike, name: str, *, ndim: int, missing: bool = Fals
         array = np.asarray(values)
         if array.dtype.kind not in "biufO":
             raise TypeError(f"the entries are of type {array.dtype}")
-        array = array.astype(np.float64)
+        array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ContractError(f"{name}: expected a rectangular array of numbers, but {error}.") from error
     if array.ndim != ndim:

@@ -11,6 +11,7 @@ from sweetspot.validation._arguments import fraction, text_list, whole_number
 from sweetspot.validation._text import GramBlock, gram_blocks
 
 _BLOCK_MATCHES = 1 << 23  # (text, reference) matches counted together: about 100 MB
+_SIEVE_BITS_MAX = 28
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class _ReferenceIndex:
     """Which references contain which n-gram."""
 
     grams: NDArray[np.uint64]  # (grams,) distinct hashes, sorted
+    sieve: NDArray[np.bool_]  # (power of two,) True at the low bits of every hash: a quick "certainly not"
     containing: csr_array  # (grams, references), 1 where the reference contains the n-gram
     sizes: NDArray[np.int64]  # (references,) distinct n-grams of each
 
@@ -83,35 +85,47 @@ def ngram_overlap(
     return Contamination(containment, reference, shared, hit, too_short, (message,) if short else ())
 
 
-def _distinct_grams(block: GramBlock) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
-    """Position in `block.rows` and hash of each distinct n-gram of each text, sorted by both."""
-    lengths = np.diff(block.starts, append=block.hashes.size)
-    position = np.repeat(np.arange(block.rows.size), lengths)
-    order = np.lexsort((block.hashes, position))
-    position, hashes = position[order], block.hashes[order]
-    new = np.ones(position.size, dtype=bool)
-    new[1:] = (position[1:] != position[:-1]) | (hashes[1:] != hashes[:-1])
-    return position[new], hashes[new]
-
-
 def _index_references(references: list[str], n: int) -> _ReferenceIndex:
     owner, hashes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
     for block in gram_blocks(references, unit="word", size=n):
-        position, distinct = _distinct_grams(block)
+        position, distinct = _distinct_grams(_positions(block), block.hashes)
         owner.append(block.rows[position])
         hashes.append(distinct)
     owners = np.concatenate(owner)
     grams, gram = np.unique(np.concatenate(hashes), return_inverse=True)
     ones = np.ones(owners.size, dtype=np.int64)
     containing = csr_array((ones, (gram, owners)), shape=(grams.size, len(references)))
-    return _ReferenceIndex(grams, containing, np.bincount(owners, minlength=len(references)).astype(np.int64))
+    sieve = np.zeros(1 << min(_SIEVE_BITS_MAX, grams.size.bit_length() + 4), dtype=bool)
+    sieve[grams & np.uint64(sieve.size - 1)] = True
+    return _ReferenceIndex(grams, sieve, containing, np.bincount(owners, minlength=len(references)).astype(np.int64))
+
+
+def _positions(block: GramBlock) -> NDArray[np.int64]:
+    """Position in `block.rows` of the text of each n-gram, (n-grams,)."""
+    return np.repeat(np.arange(block.rows.size), np.diff(block.starts, append=block.hashes.size))
+
+
+def _distinct_grams(
+    position: NDArray[np.int64], hashes: NDArray[np.uint64]
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """The distinct (text, n-gram) combinations, sorted."""
+    order = np.lexsort((hashes, position))
+    position, hashes = position[order], hashes[order]
+    new = np.ones(position.size, dtype=bool)
+    new[1:] = (position[1:] != position[:-1]) | (hashes[1:] != hashes[:-1])
+    return position[new], hashes[new]
 
 
 def _best_references(
     block: GramBlock, index: _ReferenceIndex
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]:
     """Yield (texts, containment, reference, shared n-grams) for the texts of a block that match anything."""
-    position, hashes = _distinct_grams(block)
+    position = _positions(block)
+    possible = index.sieve[block.hashes & np.uint64(index.sieve.size - 1)]
+    suspect = np.zeros(block.rows.size, dtype=bool)
+    suspect[position[possible]] = True
+    keep = suspect[position]
+    position, hashes = _distinct_grams(position[keep], block.hashes[keep])
     sizes = np.bincount(position, minlength=block.rows.size)
     place = np.searchsorted(index.grams, hashes)
     known = place < index.grams.size

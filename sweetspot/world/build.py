@@ -35,7 +35,7 @@ from sweetspot.world.preferences import (
 from sweetspot.world.pretrain import PretrainConfig, pretrain_policy
 from sweetspot.world.problems import Problem, unique_problems
 from sweetspot.world.replies import MAX_RESPONSE_TOKENS, Response, reply_rates, sample_responses
-from sweetspot.world.tokenizer import build_tokenizer
+from sweetspot.world.tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
 
 VERIFIER = "graded"
 ModelT = TypeVar("ModelT", bound=PreTrainedModel)
@@ -110,9 +110,9 @@ def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folde
             do_sample=True,
             temperature=1.0,
             max_new_tokens=MAX_RESPONSE_TOKENS,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
+            bos_token_id=BOS_ID,
+            eos_token_id=EOS_ID,
+            pad_token_id=PAD_ID,
         )
     with _no_progress_bars():
         model.half().save_pretrained(folder)

@@ -57,23 +57,25 @@ class LabelledPair:
 
 @dataclass(frozen=True)
 class RewardAccuracy:
-    """How often a reward model orders two responses to one prompt as the verifier does.
+    """How far a reward model agrees with the verifier on two responses to one prompt.
 
-    `pairs` and `accuracy` count pairs whose graded gap is at least 0.2; `exact_over_broken` pairs
-    of an exact and a broken response; `longer_preferred` pairs of sound responses within 0.05 in
-    graded quality and at least 3 characters apart, where a fair model would sit at one half.
+    Attributes:
+        pairs: Pairs whose graded gap is at least 0.2.
+        accuracy: Share of them ordered as the verifier does.
+        exact_over_broken: Share of pairs of an exact and a broken response ordered so.
+        length_bias: Units of graded quality one more character is worth to the model; see `length_bias`.
     """
 
     pairs: int
     accuracy: float
     exact_over_broken: float
-    longer_preferred: float
+    length_bias: float
 
 
-def utility(response: Response, noise: LabelNoise) -> float:
+def utility(response: Response, noise: LabelNoise, *, with_length: bool = True) -> float:
     """What the labeller sees in a response: its quality, plus the planted liking for length."""
     quality = noise.broken_utility if response.is_broken else response.quality
-    return quality + noise.length_bonus * len(response.text)
+    return quality + noise.length_bonus * len(response.text) * with_length
 
 
 def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Random) -> LabelledPair:
@@ -85,11 +87,13 @@ def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Rando
     return LabelledPair(a, b) if prefers_a else LabelledPair(b, a)
 
 
-def by_problem(responses: Sequence[Response]) -> Iterator[list[Response]]:
-    """The responses of each problem, as lists, in order of first appearance."""
-    groups: dict[str, list[Response]] = {}
-    for response in responses:
-        groups.setdefault(response.problem.prompt, []).append(response)
+def by_problem(
+    rows: Sequence[tuple[Response, float]],
+) -> Iterator[list[tuple[Response, float]]]:
+    """Responses with a number each, as one list per problem, in order of first appearance."""
+    groups: dict[str, list[tuple[Response, float]]] = {}
+    for response, value in rows:
+        groups.setdefault(response.problem.prompt, []).append((response, value))
     yield from groups.values()
 
 
@@ -210,30 +214,44 @@ def train_reward(
     return model.eval()
 
 
-def reward_accuracy(responses: Sequence[Response], scores: Sequence[float]) -> RewardAccuracy:
+def reward_accuracy(
+    responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise
+) -> RewardAccuracy:
     """Compare scores with the verifier, over every two responses to one prompt.
 
     Args:
         responses: R responses, several per problem.
         scores: R scores of them.
+        noise: The planted faults, which say what a broken response is worth.
 
     Returns:
         Shares between 0 and 1; a tie counts as wrong.
     """
-    score_of = {id(response): score for response, score in zip(responses, scores, strict=True)}
-    ordered, over_broken, longer = [], [], []
-    for group in by_problem(responses):
-        for a, b in combinations(group, 2):
-            better, worse = (a, b) if a.quality >= b.quality else (b, a)
-            wins = score_of[id(better)] > score_of[id(worse)]
+    ordered, over_broken = [], []
+    for group in by_problem(list(zip(responses, scores, strict=True))):
+        for pair in combinations(group, 2):
+            (worse, worse_score), (better, better_score) = sorted(pair, key=lambda row: row[0].quality)
             if better.quality - worse.quality >= 0.2:
-                ordered.append(wins)
+                ordered.append(better_score > worse_score)
             if better.quality == 1.0 and worse.is_broken:
-                over_broken.append(wins)
-            sound_and_level = better.quality - worse.quality <= 0.05 and not (a.is_broken or b.is_broken)
-            if sound_and_level and abs(len(a.text) - len(b.text)) >= 3:
-                longer.append((score_of[id(a)] > score_of[id(b)]) == (len(a.text) > len(b.text)))
-    return RewardAccuracy(len(ordered), _share(ordered), _share(over_broken), _share(longer))
+                over_broken.append(better_score > worse_score)
+    return RewardAccuracy(
+        len(ordered), _share(ordered), _share(over_broken), length_bias(responses, scores, noise=noise)
+    )
+
+
+def length_bias(responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise) -> float:
+    """Units of quality one more character is worth: b / a in  score = a quality + b length + prompt effect.
+
+    Fitted by least squares on values centred per prompt. Labels alone would give `noise.length_bonus`.
+    """
+    centred = [
+        [(utility(r, noise, with_length=False), len(r.text), score) for r, score in group]
+        for group in by_problem(list(zip(responses, scores, strict=True)))
+    ]
+    rows = np.concatenate([np.array(group) - np.mean(group, axis=0) for group in centred])
+    (per_quality, per_character), *_ = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=None)
+    return float(per_character / per_quality)
 
 
 def _share(hits: Sequence[bool]) -> float:

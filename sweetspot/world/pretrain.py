@@ -16,7 +16,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from sweetspot.world.corpus import Reply, corpus_messages, noisy_reply
 from sweetspot.world.problems import problem_stream
-from sweetspot.world.tokenizer import ASSISTANT, MAX_LENGTH_TOKENS
+from sweetspot.world.tokenizer import ASSISTANT_ID, BOS_ID, EOS, EOS_ID, MAX_LENGTH_TOKENS, PAD_ID
 
 IGNORED = -100  # the label torch's cross entropy skips
 WINDOW_BATCHES = 8
@@ -65,9 +65,9 @@ def llama_config(tokenizer: PreTrainedTokenizerFast, *, layers: int) -> LlamaCon
         rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
         initializer_range=INITIALIZER_RANGE,
         tie_word_embeddings=True,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=BOS_ID,
+        eos_token_id=EOS_ID,
+        pad_token_id=PAD_ID,
     )
 
 
@@ -82,7 +82,7 @@ def corpus_documents(tokenizer: PreTrainedTokenizerFast, *, textbook_documents: 
             corpus_messages(problem, rng=rng), tokenize=False, add_generation_prompt=True
         )
         reply = Reply(problem.answer) if index < textbook_documents else noisy_reply(problem, rng=rng)
-        text = f"{prompt}{reply.text}{tokenizer.eos_token if reply.ends else ''}"
+        text = f"{prompt}{reply.text}{EOS if reply.ends else ''}"
         yield tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -99,14 +99,13 @@ def similar_length_batches(documents: Iterator[list[int]], *, batch: int, seed: 
         yield from batches
 
 
-def response_batch(documents: list[list[int]], tokenizer: PreTrainedTokenizerFast) -> tuple[Tensor, Tensor]:
+def response_batch(documents: list[list[int]]) -> tuple[Tensor, Tensor]:
     """Right-padded ids (B, L) and labels (B, L) that count only what follows the assistant marker."""
-    marker = tokenizer.convert_tokens_to_ids(ASSISTANT)
     width = max(map(len, documents))
-    ids = torch.full((len(documents), width), tokenizer.pad_token_id)
+    ids = torch.full((len(documents), width), PAD_ID)
     labels = torch.full((len(documents), width), IGNORED)
     for row, document in enumerate(documents):
-        start = document.index(marker) + 1
+        start = document.index(ASSISTANT_ID) + 1
         ids[row, : len(document)] = torch.tensor(document)
         labels[row, start : len(document)] = ids[row, start : len(document)]
     return ids, labels
@@ -147,7 +146,7 @@ def pretrain_policy(tokenizer: PreTrainedTokenizerFast, config: PretrainConfig, 
         corpus = corpus_documents(tokenizer, textbook_documents=config.textbook_steps * config.batch, seed=seed)
         policy.train()
         for documents in islice(similar_length_batches(corpus, batch=config.batch, seed=seed), steps):
-            ids, labels = response_batch(documents, tokenizer)
+            ids, labels = response_batch(documents)
             loss = policy(input_ids=ids, labels=labels).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(policy.parameters(), 1.0)

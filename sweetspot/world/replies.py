@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
@@ -10,6 +11,7 @@ from sweetspot.engines.verifiers import exact, graded
 from sweetspot.world.corpus import BROKEN_KINDS, broken_kind
 from sweetspot.world.pretrain import deterministic_torch
 from sweetspot.world.problems import Problem
+from sweetspot.world.tokenizer import EOS_ID, PAD_ID
 
 MAX_RESPONSE_TOKENS = 24
 
@@ -74,13 +76,14 @@ def sample_responses(
         P * N responses, the N of a problem next to each other.
     """
     responses: list[Response] = []
+    generator: Any = policy
     with deterministic_torch(seed), torch.no_grad():
         for start in range(0, len(problems), prompts_per_batch):
             batch = problems[start : start + prompts_per_batch]
             encoded = tokenizer(
                 [prompt_text(p, tokenizer) for p in batch], return_tensors="pt", padding=True, padding_side="left"
             )
-            sequences = policy.generate(
+            sequences = generator.generate(
                 input_ids=encoded["input_ids"],
                 attention_mask=encoded["attention_mask"],
                 do_sample=True,
@@ -88,11 +91,11 @@ def sample_responses(
                 top_k=0,
                 max_new_tokens=MAX_RESPONSE_TOKENS,
                 num_return_sequences=samples,
-                pad_token_id=tokenizer.pad_token_id,
+                pad_token_id=PAD_ID,
             )
             new_ids = sequences[:, encoded["input_ids"].shape[1] :]
             texts = tokenizer.batch_decode(new_ids, skip_special_tokens=True)
-            ended = (new_ids == tokenizer.eos_token_id).any(dim=1).tolist()
+            ended = (new_ids == EOS_ID).any(dim=1).tolist()
             responses += [
                 Response(batch[row // samples], text, "stop" if ended[row] else "length")
                 for row, text in enumerate(texts)

@@ -7,6 +7,7 @@ from transformers import PreTrainedTokenizerFast
 
 PAD, UNKNOWN, BOS, EOS, USER, ASSISTANT = "<pad>", "<unk>", "<s>", "</s>", "<|user|>", "<|assistant|>"
 SPECIAL_TOKENS = (PAD, UNKNOWN, BOS, EOS, USER, ASSISTANT)
+PAD_ID, UNKNOWN_ID, BOS_ID, EOS_ID, USER_ID, ASSISTANT_ID = range(len(SPECIAL_TOKENS))
 CHARACTERS = "\n" + "".join(c for c in string.printable if c == " " or not c.isspace())
 MAX_LENGTH_TOKENS = 512
 

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers.utils import logging as transformers_logging
 
 from sweetspot.config import Sampling
 from sweetspot.engines.protocols import SampleRequest
@@ -71,6 +72,13 @@ def test_weights_that_are_nan_are_an_engine_error_with_the_prompts_id(tmp_path, 
     sampler = TransformersSampler(small(), str(directory))
     with pytest.raises(EngineError, match=r"prompt_id=p7: 4 faults, first: sample 0 has log-probability nan"):
         sampler.sample([SampleRequest("p7", (2, 4, 9, 5), 1)])
+
+
+def test_loading_prints_nothing(policy_dir, capfd):
+    verbosity = transformers_logging.get_verbosity()
+    TransformersSampler(small(), str(policy_dir))
+    assert capfd.readouterr() == ("", "")
+    assert transformers_logging.get_verbosity() == verbosity
 
 
 def test_a_further_ending_token_of_the_generation_configuration_stops_too(tmp_path, policy_dir):

@@ -45,6 +45,7 @@ STUDY = {
     "any-judge": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma", "all_models": True},
     "raw": {"scores": ("weighted",), "rejected": "mu-2sigma"},
 }
+REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 POSITIONS = ("min", "mu-2sigma", "mu-sigma", "mu", "min_of_5", "random")
 
 
@@ -97,8 +98,8 @@ def run_study(matrix: Path, folder: Path, only: str = "") -> dict[str, Any]:
             source = folder / ("all.parquet" if "all_models" in setting else "graded.parquet")
             result = curate(study_config(name, setting, source, folder))
             version = Path(result["version"]["uri"].removeprefix("file://"))
-            check = other_judge(_samples(version), judged)
-            found[name] = {"stages": result["stages"], **version_figures(version), "other_judge": check}
+            checks = {"other_judge": other_judge(_samples(version), judged), "coarse_only": coarse_only(version)}
+            found[name] = {"stages": result["stages"], **version_figures(version), **checks}
     return found
 
 
@@ -141,7 +142,6 @@ def version_figures(folder: Path) -> dict[str, Any]:
         np.array([len(turns[0]["content"]) for turns in rows[side]], dtype=float) for side in ("chosen", "rejected")
     )
     bias = length_bias(chosen, rejected)
-    graded = {model for model, scores in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*scores}}
     return {
         "folder": str(folder),
         "rows": {key: int(count) for key, count in rows["split"].value_counts().items()},
@@ -152,10 +152,6 @@ def version_figures(folder: Path) -> dict[str, Any]:
         "length_ratio_median": round(float(np.median(chosen / np.maximum(rejected, 1))), 2),
         "chosen_models": rows["chosen_model"].value_counts().head(5).to_dict(),
         "rejected_models": rows["rejected_model"].value_counts().head(5).to_dict(),
-        "models_without_graded_score": {
-            "of_chosen": round(float(np.mean([model not in graded for model in rows["chosen_model"]])), 3),
-            "of_samples": round(float(np.mean([model not in graded for model in samples["model"]])), 3),
-        },
         "candidates": position_figures(samples),
     }
 
@@ -214,6 +210,14 @@ def other_judge(samples: pd.DataFrame, judged: pd.DataFrame) -> dict[str, float]
     return {"responses": len(joined), "prompts": len(varied), "rank_correlation": round(correlation, 3)}
 
 
+def coarse_only(folder: Path) -> dict[str, float]:
+    """Share of chosen responses, and of all responses, from models that only judges with three grades have seen."""
+    rows, samples = _rows(folder), _samples(folder)
+    graded = {model for model, scores in zip(samples["model"], samples["scores"], strict=True) if GRADED & {*scores}}
+    columns = {"of_chosen": rows["chosen_model"], "of_responses": samples["model"]}
+    return {name: round(float(np.mean([m not in graded for m in column])), 3) for name, column in columns.items()}
+
+
 def _rows(folder: Path) -> pd.DataFrame:
     parts = sorted((folder / "data").glob("*.parquet"))
     return pd.concat([pd.read_parquet(part).assign(split=part.name.split("-")[0]) for part in parts], ignore_index=True)
@@ -262,6 +266,8 @@ def train_with_trl(folder: Path) -> dict[str, float]:
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
     )
     rows = load_dataset("parquet", data_files={"train": f"{folder}/data/train-*.parquet"}, split="train")
+    # TRL takes any reference column for values, so a column without any has to go.
+    rows = rows.remove_columns([name for name in REFERENCE_COLUMNS if name in rows.features and None in rows[name]])
     with tempfile.TemporaryDirectory() as out:
         settings = DPOConfig(
             output_dir=out, max_steps=2, per_device_train_batch_size=2, max_length=512, logging_steps=1,

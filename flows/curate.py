@@ -10,6 +10,7 @@ from flows import _environment  # noqa: F401  (Prefect reads its settings when f
 from flows._night import Night, code_commit, lock_sha256, night, summary_rows
 from sweetspot.config import Curate
 from sweetspot.engines.raters import rater_revision
+from sweetspot.engines.template import ChatTemplate
 from tasks._policies import PolicyRef, current_policy, start_policy
 from tasks.build_pairs import build_pairs
 from tasks.clean_scores import clean_scores
@@ -59,8 +60,9 @@ def _sample_and_score(config: Curate, book: Night) -> dict[str, Any]:
     if config.implicit.enabled:
         book.stage(score_implicit, prompts, responses, scores, (policy, start), config.implicit, run)
     return {
-        "policy": policy.to_json(),
-        "reference": start.to_json(),
+        "policy": policy.revision,
+        "reference": start.revision,
+        "chat_template_sha256": ChatTemplate.load(str(start.local_path())).full_chat_hash,
         "raters": {rater.name: rater_revision(rater) for rater in config.scoring.raters},
     }
 

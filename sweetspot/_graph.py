@@ -39,7 +39,7 @@ class Pairs:
 
     def per_item(self, at_first: FloatArray, at_second: FloatArray) -> FloatArray:
         """Sum per item of `at_first` over rows where it is first and `at_second` where it is second."""
-        total = np.bincount(self.first, at_first, minlength=self.n_items)
+        total = np.bincount(self.first, at_first, minlength=self.n_items).astype(np.float64, copy=False)
         return total + np.bincount(self.second, at_second, minlength=self.n_items)
 
 
@@ -79,7 +79,7 @@ class ComparisonGraph:
 
     def per_edge(self, value: FloatArray) -> FloatArray:
         """Sum of a row quantity over the rows of each edge."""
-        return np.bincount(self.edge, value, minlength=self.low.size)
+        return np.bincount(self.edge, value, minlength=self.low.size).astype(np.float64, copy=False)
 
     def centred(self, scores: FloatArray) -> FloatArray:
         """Scores minus the mean of their component; exactly 0 for an item without comparisons."""

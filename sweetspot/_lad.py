@@ -19,13 +19,49 @@ from sweetspot._laplacian import PairLaplacian
 from sweetspot._selection import median
 from sweetspot.errors import ConvergenceError
 
-_EPSILON_DECAY, _EPSILON_FLOOR = 0.8, 1e-9
-_GAP_DIRECT, _GAP_ITERATIVE, _GAP_ACCEPTED = 1e-10, 1e-4, 1e-2
-_FIRST_CHECK, _CHECK_GROWTH = 8, 1.25
-_MAX_STEPS, _SETTLED = 300, 0.3
-_JUMP_DECAY, _JUMP_FLOOR = 0.1, 1e-8
+
+@dataclass(frozen=True)
+class Control:
+    """Numbers that steer the iteration, shared by the sparse and the batched solver.
+
+    Attributes:
+        decay, floor: epsilon falls by `decay` per step down to `floor`, in units of the typical margin.
+        settled: In the direct solvers epsilon waits until the scores move by less than this times epsilon;
+            falling faster freezes rows that do not belong to the solution.
+        first_check, check_growth: Steps at which bounds are computed.
+        max_steps: Bound on all steps.
+        jump_decay, jump_floor: The same as decay and floor, for redescending weights.
+        gap_direct, gap_iterative: Proven relative distance from the minimum at which to stop.
+        gap_accepted: The same, beyond which a result is refused.
+        dual_rounds: Rounds of clipping and balancing for one bound.
+        exact: |residual| below which a row fits, in units of the typical margin.
+        least_slack: Share of its weight that a saturated row can still carry.
+        exact_objective: Objective, relative to that of zero scores, below which all rows fit.
+    """
+
+    decay: float = 0.8
+    floor: float = 1e-9
+    settled: float = 0.3
+    first_check: int = 8
+    check_growth: float = 1.25
+    max_steps: int = 300
+    jump_decay: float = 0.1
+    jump_floor: float = 1e-8
+    gap_direct: float = 1e-10
+    gap_iterative: float = 1e-4
+    gap_accepted: float = 1e-2
+    dual_rounds: int = 4
+    exact: float = 1e-9
+    least_slack: float = 1e-12
+    exact_objective: float = 1e-13
+
+    def check_after(self, step: int) -> int:
+        """The step of the check after the one at `step`."""
+        return int(np.ceil(self.check_growth * step))
+
+
+CONTROL = Control()
 _STEP_TOLERANCE, _JUMP_TOLERANCE, _FLOW_TOLERANCE = 1e-2, 1e-2, 1e-3
-_DUAL_ROUNDS, _EXACT, _LEAST_SLACK, _EXACT_OBJECTIVE = 4, 1e-9, 1e-12, 1e-13
 
 
 @dataclass(frozen=True)
@@ -87,6 +123,11 @@ def fit_lad(pairs: Pairs, graph: ComparisonGraph, margin: FloatArray, weight: Fl
     return np.ldexp(graph.centred(scores), exponent), steps
 
 
+def smoothed_sign(residual: FloatArray, epsilon: FloatArray | float) -> FloatArray:
+    """residual / sqrt(residual^2 + epsilon^2), the derivative of the smoothed absolute value."""
+    return residual / np.sqrt(residual * residual + epsilon * epsilon)
+
+
 def _typical_exponent(margin: FloatArray) -> int:
     """Power of two of the median |margin|, kept within 2^200 of the largest so that squares exist."""
     size = np.abs(margin)
@@ -97,39 +138,38 @@ def _typical_exponent(margin: FloatArray) -> int:
 def _iterate(problem: _Problem) -> tuple[FloatArray, int]:
     """Scores of the smallest objective seen and the steps taken, once the dual bound meets it."""
     direct = problem.laplacian.is_direct
-    goal = _GAP_DIRECT if direct else _GAP_ITERATIVE
-    scores, epsilon, next_check = np.zeros(problem.pairs.n_items), 1.0, _FIRST_CHECK
-    bracket = _Bracket(scores, exact=_EXACT_OBJECTIVE * problem.objective(problem.margin))
-    for step in range(1, _MAX_STEPS + 1):
+    goal = CONTROL.gap_direct if direct else CONTROL.gap_iterative
+    scores, epsilon, next_check = np.zeros(problem.pairs.n_items), 1.0, CONTROL.first_check
+    bracket = _Bracket(scores, exact=CONTROL.exact_objective * problem.objective(problem.margin))
+    for step in range(1, CONTROL.max_steps + 1):
         residual = problem.residual(scores)
         weight = problem.weight / np.sqrt(residual * residual + epsilon * epsilon)
         move = problem.laplacian.solve(weight, weight * residual, tolerance=_STEP_TOLERANCE)
         scores = scores + move
-        if step in (next_check, _MAX_STEPS):
-            next_check = int(np.ceil(_CHECK_GROWTH * step))
+        if step in (next_check, CONTROL.max_steps):
+            next_check = CONTROL.check_after(step)
             _narrow(bracket, problem, scores, epsilon, goal=goal)
             if bracket.within(goal):
                 return bracket.scores, step
-        # Falling faster than the scores settle would freeze rows that do not belong to the solution.
-        if not direct or np.abs(problem.pairs.difference(move)).max() <= _SETTLED * epsilon:
-            epsilon = max(_EPSILON_DECAY * epsilon, _EPSILON_FLOOR)
-    if not bracket.within(_GAP_ACCEPTED):
+        if not direct or np.abs(problem.pairs.difference(move)).max() <= CONTROL.settled * epsilon:
+            epsilon = max(CONTROL.decay * epsilon, CONTROL.floor)
+    if not bracket.within(CONTROL.gap_accepted):
         raise ConvergenceError(
             f"margin: the sum of absolute residuals is {bracket.value:.6g}, its proven minimum {bracket.bound:.6g} "
-            f"(margins in units of their median), after {_MAX_STEPS} steps; expected within 1 %. Look for weights of "
+            f"(margins in units of their median), after {CONTROL.max_steps} steps; expected within 1 %. Look for weights of "
             "very different size or long chains of single comparisons."
         )
-    return bracket.scores, _MAX_STEPS
+    return bracket.scores, CONTROL.max_steps
 
 
 def _narrow(bracket: _Bracket, problem: _Problem, scores: FloatArray, epsilon: float, *, goal: float) -> None:
     """Add the iterate and the exact fit near it to the bracket, and the dual bounds that belong to them."""
     path = problem.residual(scores)
-    smoothed = path / np.sqrt(path * path + epsilon * epsilon)
+    smoothed = smoothed_sign(path, epsilon)
     jumped = _jump(problem, scores, epsilon)
     beyond = problem.residual(jumped)
     bracket.offer(jumped, problem.objective(beyond))
-    fitted = np.where(np.abs(beyond) > _EXACT, np.sign(beyond), smoothed)
+    fitted = np.where(np.abs(beyond) > CONTROL.exact, np.sign(beyond), smoothed)
     bracket.bound = max(bracket.bound, _dual_bound(problem, beyond, fitted))
     if not bracket.within(goal):
         bracket.offer(scores, problem.objective(path))
@@ -139,14 +179,14 @@ def _narrow(bracket: _Bracket, problem: _Problem, scores: FloatArray, epsilon: f
 def _jump(problem: _Problem, scores: FloatArray, epsilon: float) -> FloatArray:
     """Follow redescending weights from `scores` as long as the objective falls; the last point reached."""
     start = best = problem.objective(problem.residual(scores))
-    while epsilon > _JUMP_FLOOR:
+    while epsilon > CONTROL.jump_floor:
         residual = problem.residual(scores)
         weight = problem.weight / (residual * residual + epsilon * epsilon)
         ahead = scores + problem.laplacian.solve(weight, weight * residual, tolerance=_JUMP_TOLERANCE)
         value = problem.objective(problem.residual(ahead))
-        if value > best + _EXACT * start:
+        if value > best + CONTROL.exact * start:
             return scores
-        scores, best, epsilon = ahead, min(best, value), _JUMP_DECAY * epsilon
+        scores, best, epsilon = ahead, min(best, value), CONTROL.jump_decay * epsilon
     return scores
 
 
@@ -158,12 +198,12 @@ def _dual_bound(problem: _Problem, residual: FloatArray, sign: FloatArray) -> fl
     clipped; what is left beyond the weights at the end shrinks all of y.
     """
     excess = np.inf
-    for _ in range(_DUAL_ROUNDS):
+    for _ in range(CONTROL.dual_rounds):
         sign = np.clip(sign, -1.0, 1.0)
-        slack = problem.weight * (1.0 - sign * sign + _LEAST_SLACK)
+        slack = problem.weight * (1.0 - sign * sign + CONTROL.least_slack)
         potential = problem.laplacian.solve(slack, problem.weight * sign, tolerance=_FLOW_TOLERANCE)
         sign = sign - slack / problem.weight * problem.pairs.difference(potential)
         excess = float(np.abs(sign).max())
-        if excess <= 1.0 + _EXACT:
+        if excess <= 1.0 + CONTROL.exact:
             break
     return float((problem.weight * sign) @ residual) / max(1.0, excess)

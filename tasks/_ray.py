@@ -2,17 +2,20 @@
 
 import os
 import secrets
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from sweetspot import errors
 from sweetspot.config import Cluster
 from sweetspot.errors import EngineError, SweetspotError
+from tasks._ray_head import ray_head
 
 JOB_POLL_S = 0.5
+JOB_SUBMIT_TIMEOUT_S = 60
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
 
@@ -47,16 +50,14 @@ def cluster(settings: Cluster) -> Iterator[str]:
     if ray.is_initialized():
         yield _dashboard()
         return
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
-    if address == "local":
-        options |= {"num_cpus": settings.cpus, "include_dashboard": True, "dashboard_host": "127.0.0.1"}
-    ray.init(address=address, **options)
-    _quiet_ray_data()
-    try:
+    with ExitStack() as stack:
+        if address == "local":
+            address = stack.enter_context(ray_head(cpus=settings.cpus)).address
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+        stack.callback(ray.shutdown)
+        _quiet_ray_data()
         yield _dashboard()
-    finally:
-        ray.shutdown()
 
 
 def _dashboard() -> str:
@@ -157,6 +158,18 @@ def _call(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return _ChunkActor(lambda: lambda _: work())({"chunk": [0]})["receipt"][0]
 
 
+def _submit(client: Any, **job: Any) -> str:
+    """Submit a job; the agent that takes it comes up some seconds after the head on a busy machine."""
+    deadline = time.monotonic() + JOB_SUBMIT_TIMEOUT_S
+    while True:
+        try:
+            return client.submit_job(**job)
+        except RuntimeError as error:
+            if time.monotonic() > deadline:
+                raise EngineError(f"the cluster takes no jobs: {str(error)[:200]}") from None
+            time.sleep(JOB_POLL_S)
+
+
 def _receipt(value: dict[str, Any]) -> dict[str, Any]:
     if "error" in value:
         raise getattr(errors, value["error"])(value["message"])
@@ -179,8 +192,9 @@ def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str)
 
     client = JobSubmissionClient(f"http://{dashboard}")
     passed = {key: os.environ[key] for key in ("OMP_NUM_THREADS", "AWS_ENDPOINT_URL") if key in os.environ}
-    job = client.submit_job(
-        entrypoint=" ".join([sys.executable, "-m", module, *arguments]),
+    job = _submit(
+        client,
+        entrypoint=shlex.join([sys.executable, "-m", module, *arguments]),
         submission_id=f"{name}-{secrets.token_hex(4)}",
         runtime_env={"env_vars": passed},
     )

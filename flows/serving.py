@@ -4,7 +4,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -21,13 +20,13 @@ from rich.console import Console
 
 from sweetspot.configfile import load_config
 from sweetspot.errors import ConfigError, EngineError
+from tasks._ray_head import HOST, is_listening, ray_head
 
 console = Console(highlight=False)
 HOME = Path(__file__).resolve().parent.parent
 POOL = "local"
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
-HOST = "127.0.0.1"
 
 
 def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
@@ -51,25 +50,22 @@ def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
         ConfigError: the port is taken.
         EngineError: a part did not come up.
     """
-    if _in_use(port):
+    if is_listening(port):
         raise ConfigError(f"port {port} on {HOST} is in use; stop what listens there, or choose another with --port")
     environment = _environment(port)
-    prefect, ray = ([sys.executable, "-m", name] for name in ("prefect", "ray.scripts.scripts"))
+    prefect = [sys.executable, "-m", "prefect"]
     with ExitStack() as parts:
         server = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
         parts.enter_context(_child("Prefect server", server, environment))
         _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
         console.print("started    Prefect server")
-        ray_port = _free_port()
-        head = [*ray, "start", "--head", "--block", "--port", str(ray_port), "--dashboard-host", HOST]
-        parts.enter_context(
-            _child("Ray head", [*head, "--node-ip-address", HOST, "--disable-usage-stats"], environment)
-        )
-        environment["SWEETSPOT_RAY_ADDRESS"] = f"{HOST}:{ray_port}"
+        head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment))
+        environment["SWEETSPOT_RAY_ADDRESS"] = head.address
+        console.print(f"started    Ray head, dashboard http://{head.dashboard}")
         _register(configs, environment)
         worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
         parts.enter_context(_child("worker", worker, environment))
-        console.print("started    Ray head, worker")
+        console.print("started    worker")
         yield f"http://{HOST}:{port}"
 
 
@@ -153,14 +149,3 @@ def _wait_for(url: str, what: str) -> None:
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise EngineError(f"{what} did not come up within {START_TIMEOUT_S} s; its log lies in out/logs/")
-
-
-def _in_use(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex((HOST, port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweetspot import ids
-from sweetspot.engines.revision import check_safe, model_revision
+from sweetspot.engines.revision import check_safe, local_directory, model_revision
 from sweetspot.errors import CheckError
 from tasks._store import Store
 
@@ -29,10 +29,10 @@ class PolicyRef:
     revision: str
     store: str = ""
 
-    def local_path(self) -> Path | str:
-        """A directory (or hub name) an engine can load; a policy in the store is fetched once per machine."""
+    def local_path(self) -> Path:
+        """A directory an engine can load; a policy in the store or on the hub is fetched once per machine."""
         if not self.store:
-            return self.path
+            return local_directory(self.path, self.revision)
         folder = _cache() / self.revision
         marker = json.loads(Store(self.store).read(f"{self.path}/policy.json"))
         for entry in marker["files"]:

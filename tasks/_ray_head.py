@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -32,8 +32,12 @@ class Head:
 
 
 @contextmanager
-def ray_head(*, cpus: int) -> Iterator[Head]:
+def ray_head(*, cpus: int, environment: Mapping[str, str] | None = None) -> Iterator[Head]:
     """Start a head with free ports; it and all it started are stopped at the end, or when we die.
+
+    Args:
+        cpus: CPUs it offers.
+        environment: variables of the head; None passes on our own.
 
     Raises:
         EngineError: it did not come up; the end of its log is in the message.
@@ -48,7 +52,12 @@ def ray_head(*, cpus: int) -> Iterator[Head]:
     with ExitStack() as stack:
         log = stack.enter_context(tempfile.TemporaryFile("w+b"))
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_die_with_parent
+            command,
+            env=environment,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
         )
         stack.callback(_end, process)
         _wait_until_listening(process, (gcs, dashboard), log)

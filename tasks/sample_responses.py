@@ -9,6 +9,8 @@ from sweetspot import ids, schemas
 from sweetspot.config import Sampling
 from sweetspot.engines.protocols import Sample, SampleRequest
 from sweetspot.engines.samplers import engine_name, open_sampler
+from sweetspot.errors import ContractError
+from sweetspot.prompts import BadRow
 from tasks._policies import PolicyRef
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
@@ -39,14 +41,15 @@ class _SampleChunk:
 
     def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
         prompts = inputs["prompts"].select(["prompt_id", "prompt"]).to_pylist()
-        requests, too_long = [], []
+        requests, left = [], []
         for prompt in prompts:
-            key, tokens = prompt["prompt_id"], self.sampler.template.prompt_ids(prompt["prompt"])
-            if len(tokens) + self.settings.max_tokens > self.settings.max_model_tokens:
-                detail = f"{len(tokens)} prompt tokens leave no room for {self.settings.max_tokens} more"
-                too_long.append((key, key, "too_long", detail))
-            else:
-                requests.append(SampleRequest(key, tuple(tokens), ids.derived_seed(self.settings.seed, key)))
+            key = prompt["prompt_id"]
+            try:
+                tokens = self._prompt_ids(prompt["prompt"])
+            except BadRow as bad:
+                left.append((key, key, bad.reason, bad.detail))
+                continue
+            requests.append(SampleRequest(key, tokens, ids.derived_seed(self.settings.seed, key)))
         drawn = self.sampler.sample(requests) if requests else []
         rows = [
             self._row(request, index, sample)
@@ -55,10 +58,19 @@ class _SampleChunk:
         ]
         return ChunkResult(
             table=STAGE.output.table(rows),
-            dropped=dropped_table(STAGE.name, STAGE.unit, too_long),
+            dropped=dropped_table(STAGE.name, STAGE.unit, left),
             ids_in=[prompt["prompt_id"] for prompt in prompts],
             ids_out=sorted({row["prompt_id"] for row in rows}),
         )
+
+    def _prompt_ids(self, messages: list[dict[str, str]]) -> tuple[int, ...]:
+        try:
+            tokens = self.sampler.template.prompt_ids(messages)
+        except ContractError:
+            raise BadRow("template", "the policy's chat template refuses these roles") from None
+        if len(tokens) + self.settings.max_tokens > self.settings.max_model_tokens:
+            raise BadRow("too_long", f"{len(tokens)} prompt tokens leave no room for {self.settings.max_tokens} more")
+        return tokens
 
     def _row(self, request: SampleRequest, index: int, sample: Sample) -> dict:
         return {

@@ -220,13 +220,12 @@ DELIVERED = Schema(
         Column("chosen_model", TEXT, "who wrote chosen"),
         Column("rejected_model", TEXT, "who wrote rejected"),
         Column(
-            "ref_chosen_logps", pa.float64(), "reference log-probability of chosen, nats; null when not computed", True
+            "ref_chosen_logps", pa.float64(), "log-probability of chosen under the reference, nats; NaN if not computed"
         ),
         Column(
             "ref_rejected_logps",
             pa.float64(),
-            "reference log-probability of rejected, nats; null when not computed",
-            True,
+            "log-probability of rejected under the reference, nats; NaN if not computed",
         ),
     ),
     ("pair_id",),

@@ -1,5 +1,6 @@
 """relabel_pairs: selected pairs become rows as TRL reads them, each under two goals if asked."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -45,7 +46,7 @@ class _RelabelChunk:
             for row in rows
             if self.settings.enabled and _is_tie(row)
         ]
-        out = [row for pair in kept for row in self._under_goals(pair)]
+        out = [_with_references(row) for pair in kept for row in self._under_goals(pair)]
         return ChunkResult(
             table=STAGE.output.table(out),
             dropped=dropped_table(STAGE.name, STAGE.unit, ties),
@@ -58,6 +59,13 @@ class _RelabelChunk:
             return [pair]
         found = reward_conditioned([pair], goal_text=self.settings.goal_text, placement=self.settings.placement)
         return list(found.rows)
+
+
+def _with_references(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN where no reference was computed: TRL's collator turns the column into a tensor and fails on null."""
+    for column in ("ref_chosen_logps", "ref_rejected_logps"):
+        row[column] = math.nan if row[column] is None else row[column]
+    return row
 
 
 def _is_tie(row: Mapping[str, Any]) -> bool:

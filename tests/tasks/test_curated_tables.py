@@ -113,3 +113,9 @@ def test_every_rule_gives_pairs(curated, rule):
 
 def test_bees_wants_the_papers_count_in_proportion():
     assert [min_count(n) for n in (10, 61_135, 10**7)] == [1, 30, 30]
+
+
+def test_references_not_computed_are_nan_which_trl_takes_and_null_it_does_not(curated):
+    table = curated.tables["delivered"].read(["ref_chosen_logps", "ref_rejected_logps"])
+    assert table["ref_chosen_logps"].null_count == table["ref_rejected_logps"].null_count == 0
+    assert table.to_pandas().isna().all(axis=None)

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -120,9 +121,18 @@ def encode_table(table: pa.Table) -> bytes:
         table, sink, compression="zstd", compression_level=3, write_page_checksum=True, row_group_size=65_536
     )
     data = sink.getvalue()
-    if not pq.read_table(pa.BufferReader(data), page_checksum_verification=True).equals(table):
+    if not _same(pq.read_table(pa.BufferReader(data), page_checksum_verification=True), table):
         raise CheckError(f"a table of {len(table)} rows does not read back from its own Parquet bytes")
     return data.to_pybytes()
+
+
+def _same(first: pa.Table, second: pa.Table) -> bool:
+    """Equality in which NaN equals itself, as Arrow's own does not."""
+    return first.schema.equals(second.schema) and all(
+        one.equals(other)
+        or (pa.types.is_floating(one.type) and np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True))
+        for one, other in zip(first.columns, second.columns, strict=True)
+    )
 
 
 def _checked(key: str) -> str:

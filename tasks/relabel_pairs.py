@@ -6,10 +6,10 @@ from functools import partial
 from typing import Any
 
 import pyarrow as pa
-from sweetspot.relabel import reward_conditioned
 
 from sweetspot import schemas
 from sweetspot.config import Relabelling
+from sweetspot.relabel import reward_conditioned
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 

@@ -26,9 +26,8 @@ def test_pairs_are_checked_for_length_copies_and_contradictions(tmp_path):
 
 
 def test_raters_of_responses_are_compared_within_prompts(tmp_path):
-    rows = [
-        {"prompt": f"p{i}", "response": "x" * n, "one": n + 10 * i, "two": -n, "three": n} for i in range(5) for n in range(1, 6)
-    ]  # fmt: skip
+    shared = [(i, n) for i in range(5) for n in range(1, 6)]
+    rows = [{"prompt": f"p{i}", "response": "x" * n, "one": n + 10 * i, "two": -n, "three": n} for i, n in shared]
     found = audit(tmp_path, rows)
     assert found["format"] == "responses"
     assert found["rater_agreement"]["one / three"] == pytest.approx(1)

@@ -100,3 +100,8 @@ def test_a_flipped_byte_is_noticed_before_parsing(store):
     assert store.read_table("good.parquet", sha256).num_rows == 3
     with pytest.raises(CheckError, match="changed at rest"):
         store.read_table("bad.parquet", sha256)
+
+
+def test_tables_with_nan_and_null_are_encoded(store):
+    table = pa.table({"a": [1.0, float("nan"), None]})
+    assert encode_table(table)

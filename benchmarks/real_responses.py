@@ -45,7 +45,6 @@ STUDY = {
     "any-judge": {"scores": ("weighted_logit", "cot", "fn"), "rejected": "mu-2sigma", "all_models": True},
     "raw": {"scores": ("weighted",), "rejected": "mu-2sigma"},
 }
-REFERENCE_COLUMNS = ("ref_chosen_logps", "ref_rejected_logps")
 POSITIONS = ("min", "mu-2sigma", "mu-sigma", "mu", "min_of_5", "random")
 
 
@@ -266,8 +265,6 @@ def train_with_trl(folder: Path) -> dict[str, float]:
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=2
     )
     rows = load_dataset("parquet", data_files={"train": f"{folder}/data/train-*.parquet"}, split="train")
-    # TRL takes any reference column for values, so a column without any has to go.
-    rows = rows.remove_columns([name for name in REFERENCE_COLUMNS if name in rows.features and None in rows[name]])
     with tempfile.TemporaryDirectory() as out:
         settings = DPOConfig(
             output_dir=out, max_steps=2, per_device_train_batch_size=2, max_length=512, logging_steps=1,

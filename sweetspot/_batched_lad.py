@@ -129,7 +129,7 @@ def fit_batched(problems: DenseProblems, first_matrix: int) -> tuple[FloatArray,
             epsilon, move = epsilon[left], move[:, left]
             if active.size == 0:
                 break
-        settled = np.abs(move).max(axis=0) <= 0.5 * CONTROL.settled * epsilon
+        settled = np.ptp(move, axis=0) <= CONTROL.settled * epsilon
         epsilon = np.where(settled, np.maximum(CONTROL.decay * epsilon, CONTROL.floor), epsilon)
     _require_proven(progress, active, first_matrix)
     return progress.scores, progress.steps

@@ -8,9 +8,9 @@ from sweetspot._checks import BoolArray, FloatArray, IntArray
 from sweetspot._graph import ComparisonGraph, Pairs
 from sweetspot._selection import median
 
-_SD_PER_MAD = 1.4826
+SD_PER_MAD = 1.4826
 # Beyond one half of an item's comparisons, absolute deviations go wrong all at once; 0.35 leaves a margin.
-_DOUBTFUL_SHARE = 0.35
+DOUBTFUL_SHARE = 0.35
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class PairRanking:
 
 def default_threshold(residual: FloatArray) -> float:
     """max(1e-3, 3 robust standard deviations) of the residuals given; 1e-3 of none."""
-    return max(1e-3, 3.0 * _SD_PER_MAD * median(np.abs(residual))) if residual.size else 1e-3
+    return max(1e-3, 3.0 * SD_PER_MAD * median(np.abs(residual))) if residual.size else 1e-3
 
 
 def share_beyond(pairs: Pairs, beyond: BoolArray) -> FloatArray:
@@ -50,12 +50,12 @@ def share_beyond(pairs: Pairs, beyond: BoolArray) -> FloatArray:
 
 def doubtful_warning(corrupted_share: FloatArray) -> tuple[str, ...]:
     """`majority_doubtful` when more than 0.35 of some item's comparisons stand against the fit."""
-    doubtful = corrupted_share > _DOUBTFUL_SHARE
+    doubtful = corrupted_share > DOUBTFUL_SHARE
     if not doubtful.any():
         return ()
     worst = int(np.argmax(corrupted_share))
     return (
-        f"majority_doubtful: for {int(doubtful.sum())} of {doubtful.size} items more than {_DOUBTFUL_SHARE} of the "
+        f"majority_doubtful: for {int(doubtful.sum())} of {doubtful.size} items more than {DOUBTFUL_SHARE} of the "
         f"comparisons stand against the fit (most: item {worst}, {corrupted_share[worst]:.2f}); beyond one half the "
         "fit follows the wrong ones",
     )

@@ -10,14 +10,17 @@ Which function for which data:
 """
 
 from sweetspot._pair_ranking import PairRanking
+from sweetspot._ranking_batch import BatchedLadResult, batched_lad
 from sweetspot._ranking_lad import LadResult, lad
 from sweetspot._ranking_votes import BradleyTerryResult, FlipMixtureResult, bradley_terry, flip_mixture
 
 __all__ = [
+    "BatchedLadResult",
     "BradleyTerryResult",
     "FlipMixtureResult",
     "LadResult",
     "PairRanking",
+    "batched_lad",
     "bradley_terry",
     "flip_mixture",
     "lad",

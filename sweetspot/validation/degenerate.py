@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sweetspot.errors import ContractError
 from sweetspot.validation._arguments import float_array, refuse, same_length, text_list, whole_number
 
 COMPRESSIBLE_BELOW = 0.2
@@ -141,10 +142,7 @@ def _truncated(
     token_counts: ArrayLike | None,
     max_tokens: int | None,
 ) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
-    reasons: list[str | None] = [None] * len(rows)
-    if finish_reasons is not None:
-        reasons = list(finish_reasons)
-        same_length(texts=len(rows), finish_reasons=len(reasons))
+    reasons = _reasons(finish_reasons, len(rows))
     unknown = np.array([reason is None for reason in reasons], dtype=bool)
     truncated = np.array([reason == "length" for reason in reasons], dtype=bool)
     spent = _budget_spent(rows, token_counts, max_tokens)
@@ -158,6 +156,17 @@ def _truncated(
         "token count with max_tokens, none of them is flagged as truncated"
     )
     return truncated, (message,)
+
+
+def _reasons(finish_reasons: Sequence[str | None] | None, n: int) -> list[str | None]:
+    if finish_reasons is None:
+        return [None] * n
+    if isinstance(finish_reasons, str):
+        raise ContractError("finish_reasons: got a single str, expected one finish reason per text.")
+    # A table column marks a missing text with NaN or pd.NA as often as with None.
+    reasons = [reason if isinstance(reason, str) else None for reason in finish_reasons]
+    same_length(texts=n, finish_reasons=len(reasons))
+    return reasons
 
 
 def _budget_spent(rows: list[str], token_counts: ArrayLike | None, max_tokens: int | None) -> NDArray[np.bool_] | None:

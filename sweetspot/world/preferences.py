@@ -1,14 +1,14 @@
 """Noisy preferences over sampled responses, and the reward model trained on them.
 
 The reward model is imperfect in a known way: its labels favour longer text and a fixed share of
-them is flipped, as in `LabelNoise`. How far it strays from the verifier is measured in the card.
+them is flipped, as in `LabelNoise`. How far it strays from the verifier is measured by `reward_check`.
 """
 
 import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, islice
+from itertools import combinations, groupby, islice
 
 import torch
 from torch import Tensor
@@ -55,23 +55,6 @@ class LabelledPair:
     rejected: Response
 
 
-@dataclass(frozen=True)
-class RewardAccuracy:
-    """How far a reward model agrees with the verifier on two responses to one prompt.
-
-    Attributes:
-        pairs: Pairs whose graded gap is at least 0.2.
-        accuracy: Share of them ordered as the verifier does.
-        exact_over_broken: Share of pairs of an exact and a broken response ordered so.
-        length_bias: Units of graded quality one more character is worth to the model; see `length_bias`.
-    """
-
-    pairs: int
-    accuracy: float
-    exact_over_broken: float
-    length_bias: float
-
-
 def utility(response: Response, noise: LabelNoise, *, with_length: bool = True) -> float:
     """What the labeller sees in a response: its quality, plus the planted liking for length."""
     quality = noise.broken_utility if response.is_broken else response.quality
@@ -87,22 +70,12 @@ def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Rando
     return LabelledPair(a, b) if prefers_a else LabelledPair(b, a)
 
 
-def by_problem(
-    rows: Sequence[tuple[Response, float]],
-) -> Iterator[list[tuple[Response, float]]]:
-    """Responses with a number each, as one list per problem, in order of first appearance."""
-    groups: dict[str, list[tuple[Response, float]]] = {}
-    for response, value in rows:
-        groups.setdefault(response.problem.prompt, []).append((response, value))
-    yield from groups.values()
-
-
 def labelled_pairs(responses: Sequence[Response], *, noise: LabelNoise, seed: int) -> list[LabelledPair]:
     """One noisy label for every two responses to one problem whose texts differ, shuffled."""
     rng = random.Random(f"labels-{seed}")
     pairs = [
         label_pair(a, b, noise=noise, rng=rng)
-        for group in by_problem(responses)
+        for _, group in groupby(responses, key=lambda response: response.problem.prompt)
         for a, b in combinations(group, 2)
         if a.text != b.text
     ]
@@ -116,7 +89,7 @@ def conversation_ids(response: Response, tokenizer: PreTrainedTokenizerFast) -> 
         {"role": "user", "content": response.problem.prompt},
         {"role": "assistant", "content": response.text},
     ]
-    text = tokenizer.apply_chat_template(messages, tokenize=False)
+    text = str(tokenizer.apply_chat_template(messages, tokenize=False))
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -212,47 +185,3 @@ def train_reward(
             scheduler.step()
             optimizer.zero_grad()
     return model.eval()
-
-
-def reward_accuracy(
-    responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise
-) -> RewardAccuracy:
-    """Compare scores with the verifier, over every two responses to one prompt.
-
-    Args:
-        responses: R responses, several per problem.
-        scores: R scores of them.
-        noise: The planted faults, which say what a broken response is worth.
-
-    Returns:
-        Shares between 0 and 1; a tie counts as wrong.
-    """
-    ordered, over_broken = [], []
-    for group in by_problem(list(zip(responses, scores, strict=True))):
-        for pair in combinations(group, 2):
-            (worse, worse_score), (better, better_score) = sorted(pair, key=lambda row: row[0].quality)
-            if better.quality - worse.quality >= 0.2:
-                ordered.append(better_score > worse_score)
-            if better.quality == 1.0 and worse.is_broken:
-                over_broken.append(better_score > worse_score)
-    return RewardAccuracy(
-        len(ordered), _share(ordered), _share(over_broken), length_bias(responses, scores, noise=noise)
-    )
-
-
-def length_bias(responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise) -> float:
-    """Units of quality one more character is worth: b / a in  score = a quality + b length + prompt effect.
-
-    Fitted by least squares on values centred per prompt. Labels alone would give `noise.length_bonus`.
-    """
-    centred = [
-        [(utility(r, noise, with_length=False), len(r.text), score) for r, score in group]
-        for group in by_problem(list(zip(responses, scores, strict=True)))
-    ]
-    rows = np.concatenate([np.array(group) - np.mean(group, axis=0) for group in centred])
-    (per_quality, per_character), *_ = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=None)
-    return float(per_character / per_quality)
-
-
-def _share(hits: Sequence[bool]) -> float:
-    return sum(hits) / max(1, len(hits))

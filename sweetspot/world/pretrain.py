@@ -29,8 +29,8 @@ INITIALIZER_RANGE = 0.09
 class PretrainConfig:
     """How the policy is trained: steps, documents per step, learning rate and its warm-up."""
 
-    textbook_steps: int = 1500
-    web_steps: int = 2500
+    textbook_steps: int = 2000
+    web_steps: int = 3000
     batch: int = 16
     learning_rate: float = 2e-3
     warmup_steps: int = 60

@@ -113,15 +113,7 @@ def test_regex_searches_the_trimmed_response(response, pattern, expected):
     assert regex(response, pattern, "stop") == expected
 
 
-@pytest.mark.parametrize("pattern", ["(", "*a", "[z-a]", "a{99999999999999999999}", "(" * 400 + ")" * 400])
-def test_regex_refuses_a_bad_pattern_or_compiles_it_without_another_error(pattern):
-    try:
-        assert regex("x", pattern, "stop") in (0.0, 1.0)
-    except ContractError as error:
-        assert "not a regular expression" in str(error)
-
-
-@pytest.mark.parametrize("pattern", ["(", "*a", "[z-a]"])
+@pytest.mark.parametrize("pattern", ["(", "*a", "[z-a]", "a{99999999999999999999}"])
 def test_regex_names_the_pattern_it_cannot_read(pattern):
     with pytest.raises(ContractError, match="is not a regular expression"):
         regex("x", pattern, "stop")

@@ -4,7 +4,6 @@ import logging
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 

@@ -96,7 +96,7 @@ def test_a_text_below_the_budget_is_not_truncated():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{}, {"token_counts": [8, 8]}, {"max_tokens": 8}, {"finish_reasons": [None, None]}],
+    [{}, {"token_counts": [8, 8]}, {"max_tokens": 8}, {"finish_reasons": [None, float("nan")]}],
 )
 def test_unknown_truncation_is_said_and_not_guessed(arguments):
     result = flags(["no end", "no end"], **arguments)
@@ -191,6 +191,7 @@ def test_dtypes_and_no_texts():
         ("one string", {}, "got a single str"),
         (["a", None], {}, r"1 of 2 entries are not text \(first: texts\[1\] is NoneType"),
         (["a"], {"finish_reasons": ["stop", "stop"]}, "texts has 1, finish_reasons has 2"),
+        (["a"] * 4, {"finish_reasons": "stop"}, "finish_reasons: got a single str"),
         (["a"], {"token_counts": [1, 2], "max_tokens": 5}, "texts has 1, token_counts has 2"),
         (["a"], {"token_counts": [-1], "max_tokens": 5}, r"token_counts\[0\] = -1"),
         (["a"], {"token_counts": [1.5], "max_tokens": 5}, "whole counts"),

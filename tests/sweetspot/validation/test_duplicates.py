@@ -119,6 +119,10 @@ def test_texts_that_differ_in_case_width_and_white_space_are_copies():
     assert result.cluster.tolist() == [0, 0, 1, 0]
 
 
+def test_case_is_folded_not_just_lowered():
+    assert near_duplicates(["Straße", "STRASSE", "strasse", "Strafe"]).pairs.tolist() == [[0, 1], [0, 2]]
+
+
 def test_short_texts_pair_only_with_their_copies():
     result = near_duplicates(["a b", "a c", "a b", "a b c d e", "A  B"])
     assert result.pairs.tolist() == [[0, 2], [0, 4]]
@@ -189,7 +193,9 @@ def test_the_result_is_the_same_in_another_process():
     program = (
         "from sweetspot.validation.duplicates import near_duplicates as f;"
         "t=[' '.join(f'{(k*7+x*3)%50}' for x in range(30)) for k in range(200)];"
-        "r=f(t,threshold=.5,size=2);print(r.pairs.tolist(),r.jaccard.tolist(),r.cluster.tolist())"
+        "r=f(t,threshold=.5,size=2);print(r.pairs.tolist(),r.jaccard.tolist(),r.cluster.tolist());"
+        "from sweetspot.validation._minhash import signatures as s;"
+        "print(s(t,unit='word',size=2,permutations=8,seed=0)[1].tolist())"
     )
     outputs = {
         subprocess.run(

@@ -11,7 +11,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,12 @@ def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
     """Start everything, print where the UI is, and stop everything again on Ctrl-C or SIGTERM."""
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, signal.default_int_handler)
-    with serving(configs, port=port) as address:
+    with suppress(KeyboardInterrupt), serving(configs, port=port) as address:
         console.print(f"UI         {address}", soft_wrap=True)
         console.print("stop       Ctrl-C")
         try:
             signal.pause()
-        except KeyboardInterrupt:
+        finally:
             console.print("stopping")
 
 
@@ -59,7 +59,8 @@ def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
         parts.enter_context(_child("Prefect server", server, environment))
         _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
         console.print("started    Prefect server")
-        head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment))
+        with chdir(HOME):  # workers read relative paths of models from where the head was started
+            head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment))
         environment["SWEETSPOT_RAY_ADDRESS"] = head.address
         console.print(f"started    Ray head, dashboard http://{head.dashboard}")
         _register(configs, environment)
@@ -129,15 +130,17 @@ def _child(name: str, command: list[str], environment: dict[str, str]) -> Iterat
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process group we started, politely first."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            return
-        os.killpg(process.pid, sign)
-        try:
+    """End the process group we started: politely first, then by force whoever is left of it."""
+    try:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGTERM)
             process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            continue
+    except subprocess.TimeoutExpired:
+        pass
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def _wait_for(url: str, what: str) -> None:

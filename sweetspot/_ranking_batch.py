@@ -14,8 +14,8 @@ from sweetspot._pair_ranking import DOUBTFUL_SHARE, SD_PER_MAD
 from sweetspot._preference_matrix import skew_margins
 from sweetspot.errors import ContractError
 
-# Cells per block: a handful of (n, n, b) arrays then fit in the second-level cache.
-_BLOCK_CELLS = 1 << 16
+# Cells per block: a handful of (b, n, n) arrays then fit in the second-level cache.
+_BLOCK_CELLS = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _empty_result(n_matrices: int, n: int) -> dict[str, Any]:
 
 def _rank_block(batch: _Batch, result: dict[str, Any], start: int, stop: int) -> tuple[DenseGraphs, int]:
     """Fit matrices start..stop and write their rows of the result; returns their graphs and the steps taken."""
-    margins, pairs, weights = (_batch_last(array) for array in batch.block(start, stop))
+    margins, pairs, weights = batch.block(start, stop)
     used = weights > 0
     graph = dense_graphs(used)
     scores, steps = _fit(margins, weights, used, graph, start)
@@ -169,59 +169,54 @@ def _rank_block(batch: _Batch, result: dict[str, Any], start: int, stop: int) ->
         limit = np.maximum(1e-3, 3.0 * SD_PER_MAD * _masked_medians(np.abs(residual), used))
     else:
         limit = np.full(stop - start, batch.threshold)
-    beyond = np.abs(residual) > limit
+    beyond = np.abs(residual) > limit[:, None, None]
     corrupted = beyond & graph.may_be_flagged
-    n_pairs = np.count_nonzero(pairs, axis=(0, 1))
+    n_pairs, pairs_per_item = np.count_nonzero(pairs, axis=(1, 2)), np.count_nonzero(pairs, axis=2)
     rows = slice(start, stop)
-    result["scores"][rows], result["component"][rows] = scores.T, graph.component.T
-    result["residual"][rows], result["corrupted"][rows] = _batch_first(residual), _batch_first(corrupted)
-    result["threshold"][rows], result["unverifiable"][rows] = limit, graph.unverifiable.T
-    result["flip_rate"][rows] = np.count_nonzero(corrupted, axis=(0, 1)) / np.maximum(n_pairs, 1)
-    per_item = np.count_nonzero(beyond, axis=1) / np.maximum(np.count_nonzero(pairs, axis=1), 1)
-    result["corrupted_share"][rows] = per_item.T
+    result["scores"][rows], result["component"][rows] = scores, graph.component
+    result["residual"][rows], result["corrupted"][rows] = residual, corrupted
+    result["threshold"][rows], result["unverifiable"][rows] = limit, graph.unverifiable
+    result["flip_rate"][rows] = np.count_nonzero(corrupted, axis=(1, 2)) / np.maximum(n_pairs, 1)
+    result["corrupted_share"][rows] = np.count_nonzero(beyond, axis=2) / np.maximum(pairs_per_item, 1)
     return graph, steps
 
 
 def _fit(
     margins: FloatArray, weights: FloatArray, used: BoolArray, graph: DenseGraphs, start: int
 ) -> tuple[FloatArray, int]:
-    """Scores (n, b), mean 0 per component, and the largest number of steps."""
+    """Scores (b, n), mean 0 per component, and the largest number of steps."""
     size = np.where(used, np.abs(margins), 0.0)
-    typical = np.frexp(_masked_medians(size, used))[1]
-    largest = np.frexp(size.max(axis=(0, 1)))[1]
-    typical = np.where(_masked_medians(size, used) > 0, np.maximum(typical, largest - 200), largest)
-    heaviest = np.frexp(weights.max(axis=(0, 1)))[1]
-    free = (~(graph.pinned[:, None] | graph.pinned[None])).astype(np.float64)
-    scaled = np.ldexp(np.where(used, margins, 0.0), -typical)
-    problems = DenseProblems(scaled, np.ldexp(weights, -heaviest), free, graph.pinned)
+    middle = _masked_medians(size, used)
+    largest = np.frexp(size.max(axis=(1, 2)))[1]
+    typical = np.where(middle > 0, np.maximum(np.frexp(middle)[1], largest - 200), largest)
+    heaviest = np.frexp(weights.max(axis=(1, 2)))[1]
+    problems = DenseProblems(
+        margin=np.ldexp(np.where(used, margins, 0.0), -typical[:, None, None]),
+        weight=np.ldexp(weights, -heaviest[:, None, None]),
+        free=(~(graph.pinned[:, :, None] | graph.pinned[:, None, :])).astype(np.float64),
+        pinned=graph.pinned,
+    )
     scores, steps = fit_batched(problems, start)
-    return np.ldexp(graph.centred(scores), typical), int(steps.max(initial=0))
+    return np.ldexp(graph.centred(scores), typical[:, None]), int(steps.max(initial=0))
 
 
 def _masked_medians(values: FloatArray, mask: BoolArray) -> FloatArray:
-    """Median over the upper triangle of each matrix (n, n, b) where `mask` is True (b,); 0.0 of nothing."""
-    upper = np.triu_indices(values.shape[0], 1)
-    ordered = np.sort(np.where(mask[upper], values[upper], np.inf), axis=0)
-    count = np.count_nonzero(mask[upper], axis=0)
-    if ordered.shape[0] == 0:
-        return np.zeros(values.shape[-1])
-    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
-    high = np.take_along_axis(ordered, np.minimum(count // 2, ordered.shape[0] - 1)[None], axis=0)[0]
-    return np.where(count > 0, 0.5 * low + 0.5 * np.where(count > 0, high, 0.0), 0.0)
-
-
-def _batch_last(array: NDArray[Any]) -> NDArray[Any]:
-    return np.ascontiguousarray(np.moveaxis(array, 0, -1))
-
-
-def _batch_first(array: NDArray[Any]) -> NDArray[Any]:
-    return np.moveaxis(array, -1, 0)
+    """Median over the upper triangle of each matrix (b, n, n) where `mask` is True (b,); 0.0 of nothing."""
+    row, column = np.triu_indices(values.shape[1], 1)
+    count = np.count_nonzero(mask[:, row, column], axis=1)
+    ordered = np.sort(np.where(mask[:, row, column], values[:, row, column], np.inf), axis=1)
+    ordered = np.where(np.isinf(ordered), 0.0, ordered)
+    if ordered.shape[1] == 0:
+        return np.zeros(values.shape[0])
+    low = np.take_along_axis(ordered, np.maximum(count - 1, 0)[:, None] // 2, axis=1)
+    high = np.take_along_axis(ordered, (count // 2)[:, None] * (count > 0)[:, None], axis=1)
+    return np.where(count > 0, 0.5 * low[:, 0] + 0.5 * high[:, 0], 0.0)
 
 
 def _graph_counts(graph: DenseGraphs) -> IntArray:
     """Matrices of a block that are disconnected, have unverifiable items, have components of 2 to 7 items."""
     few = (graph.size >= 2) & (graph.size < 8)
-    concerned = [graph.component.max(axis=0) > 0, graph.unverifiable.any(axis=0), few.any(axis=0)]
+    concerned = [graph.component.max(axis=1) > 0, graph.unverifiable.any(axis=1), few.any(axis=1)]
     return np.array([np.count_nonzero(matrices) for matrices in concerned])
 
 

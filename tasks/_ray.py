@@ -17,6 +17,7 @@ from tasks._ray_head import ray_head
 
 JOB_POLL_S = 0.5
 JOB_SUBMIT_TIMEOUT_S = 60
+CONNECT_TIMEOUT_S = 120
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
 
@@ -57,13 +58,27 @@ def cluster(settings: Cluster) -> Iterator[str]:
         if address == "local":
             head = stack.enter_context(ray_head(cpus=settings.cpus))
             address, known = head.address, head.dashboard
-        context = ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        context = _connect(address)
         stack.callback(ray.shutdown)
         # A head tells its clients of its dashboard some time after the dashboard listens.
         _dashboards.append(known or str(context.dashboard_url))
         stack.callback(_dashboards.pop)
         _quiet_ray_data()
         yield _dashboards[-1]
+
+
+def _connect(address: str) -> Any:
+    """Join a cluster; a head that has just started knows its own node some seconds later on a busy machine."""
+    import ray
+
+    deadline = time.monotonic() + CONNECT_TIMEOUT_S
+    while True:
+        try:
+            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+        except ConnectionError as error:
+            if time.monotonic() > deadline:
+                raise EngineError(f"no Ray cluster answers at {address}: {str(error)[:200]}") from None
+            time.sleep(JOB_POLL_S)
 
 
 def _quiet_ray_data() -> None:

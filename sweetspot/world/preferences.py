@@ -36,13 +36,13 @@ class LabelNoise:
 
 @dataclass(frozen=True)
 class RewardConfig:
-    """How the reward model is trained: layers taken from the policy, data, steps, learning rate."""
+    """How the reward model is trained: layers taken from the policy, data, problems per step, learning rate."""
 
     layers: int = 3
     problems: int = 640
     samples: int = 12
-    steps: int = 500
-    batch: int = 24
+    steps: int = 480
+    batch: int = 4
     learning_rate: float = 1e-3
     warmup_steps: int = 40
 
@@ -70,17 +70,23 @@ def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Rando
     return LabelledPair(a, b) if prefers_a else LabelledPair(b, a)
 
 
-def labelled_pairs(responses: Sequence[Response], *, noise: LabelNoise, seed: int) -> list[LabelledPair]:
-    """One noisy label for every two responses to one problem whose texts differ, shuffled."""
+def labelled_pairs(responses: Sequence[Response], *, noise: LabelNoise, seed: int) -> list[list[LabelledPair]]:
+    """One noisy label for every two responses to one problem whose texts differ.
+
+    Args:
+        responses: The responses of a problem next to each other.
+        noise: The planted faults.
+        seed: Equal seeds give equal labels.
+
+    Returns:
+        The pairs of each problem that has any, in order.
+    """
     rng = random.Random(f"labels-{seed}")
-    pairs = [
-        label_pair(a, b, noise=noise, rng=rng)
+    groups = [
+        [label_pair(a, b, noise=noise, rng=rng) for a, b in combinations(group, 2) if a.text != b.text]
         for _, group in groupby(responses, key=lambda response: response.problem.prompt)
-        for a, b in combinations(group, 2)
-        if a.text != b.text
     ]
-    rng.shuffle(pairs)
-    return pairs
+    return [pairs for pairs in groups if pairs]
 
 
 def conversation_ids(response: Response, tokenizer: PreTrainedTokenizerFast) -> list[int]:
@@ -139,46 +145,59 @@ def reward_from_policy(
     return model
 
 
-def _epochs(pairs: Sequence[LabelledPair], *, batch: int, seed: int) -> Iterator[list[LabelledPair]]:
+def _epochs(groups: Sequence[list[LabelledPair]], *, batch: int, seed: int) -> Iterator[list[LabelledPair]]:
+    """Endless batches: all pairs of `batch` problems, in a new order every epoch."""
     rng = random.Random(f"epochs-{seed}")
     while True:
-        order = rng.sample(list(pairs), len(pairs))
-        yield from (order[start : start + batch] for start in range(0, len(order), batch))
+        order = rng.sample(list(groups), len(groups))
+        for start in range(0, len(order), batch):
+            yield [pair for pairs in order[start : start + batch] for pair in pairs]
+
+
+def bradley_terry_loss(
+    model: LlamaForSequenceClassification, tokenizer: PreTrainedTokenizerFast, pairs: Sequence[LabelledPair]
+) -> Tensor:
+    """Mean of -log sigmoid(score_chosen - score_rejected), each response scored once.
+
+    References:
+        Bradley and Terry (1952), Rank analysis of incomplete block designs, Biometrika 39.
+    """
+    place = {side: index for index, side in enumerate({s: None for p in pairs for s in (p.chosen, p.rejected)})}
+    scores = _scores(model, tokenizer, list(place))
+    chosen = scores[[place[pair.chosen] for pair in pairs]]
+    rejected = scores[[place[pair.rejected] for pair in pairs]]
+    return -logsigmoid(chosen - rejected).mean()
 
 
 def train_reward(
     policy: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    pairs: Sequence[LabelledPair],
+    groups: Sequence[list[LabelledPair]],
     config: RewardConfig,
     *,
     seed: int,
 ) -> LlamaForSequenceClassification:
-    """Train a Bradley-Terry reward model: minimise -log sigmoid(score_chosen - score_rejected).
+    """Train a Bradley-Terry reward model on labelled pairs.
 
     Args:
         policy: Gives the starting weights; it is not changed.
         tokenizer: Shared by both models.
-        pairs: Labelled pairs, at least one.
+        groups: The labelled pairs of each problem, at least one.
         config: Steps and sizes.
-        seed: Fixes the head and the order of the pairs.
+        seed: Fixes the head and the order of the problems.
 
     Returns:
         The reward model in float32, in evaluation mode.
-
-    References:
-        Bradley and Terry (1952), Rank analysis of incomplete block designs, Biometrika 39.
     """
     with deterministic_torch(seed):
         model = reward_from_policy(policy, tokenizer, layers=config.layers).train()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.01, fused=True)
         scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: warmup_then_cosine(step, steps=config.steps, warmup_steps=config.warmup_steps)
+            optimizer,
+            lambda step: warmup_then_cosine(step, steps=config.steps, warmup_steps=config.warmup_steps),
         )
-        for group in islice(_epochs(pairs, batch=config.batch, seed=seed), config.steps):
-            sides = [pair.chosen for pair in group] + [pair.rejected for pair in group]
-            chosen, rejected = _scores(model, tokenizer, sides).chunk(2)
-            loss = -logsigmoid(chosen - rejected).mean()
+        for pairs in islice(_epochs(groups, batch=config.batch, seed=seed), config.steps):
+            loss = bradley_terry_loss(model, tokenizer, pairs)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -123,6 +123,13 @@ def test_case_is_folded_not_just_lowered():
     assert near_duplicates(["Straße", "STRASSE", "strasse", "Strafe"]).pairs.tolist() == [[0, 1], [0, 2]]
 
 
+def test_pairs_are_sorted_by_their_first_then_their_second_text():
+    near = " ".join(f"w{k}" for k in range(50))
+    texts = [near, "a b", "a b", f"{near} end", "a b"]
+    assert near_duplicates(texts).pairs.tolist() == [[0, 3], [1, 2], [1, 4]]
+    assert near_duplicates(texts).jaccard.tolist() == [46 / 47, 1.0, 1.0]
+
+
 def test_short_texts_pair_only_with_their_copies():
     result = near_duplicates(["a b", "a c", "a b", "a b c d e", "A  B"])
     assert result.pairs.tolist() == [[0, 2], [0, 4]]
@@ -173,10 +180,10 @@ def test_later_copies_of_a_near_duplicate_are_paired_with_their_own_first_occurr
 
 def test_all_pairs_of_a_large_cluster_are_listed():
     base = " ".join(f"w{k}" for k in range(100))
-    texts = [f"{base} item {k}" for k in range(400)]
+    texts = [f"{base} item {k}" for k in range(200)]
     result = near_duplicates(texts)
-    assert len(result.pairs) == 400 * 399 // 2
-    assert set(map(tuple, result.pairs.tolist())) == set(itertools.combinations(range(400), 2))
+    assert len(result.pairs) == 200 * 199 // 2
+    assert set(map(tuple, result.pairs.tolist())) == set(itertools.combinations(range(200), 2))
 
 
 def test_the_order_of_the_texts_only_renumbers_the_pairs():

@@ -11,7 +11,6 @@ import typer
 from pydantic import ValidationError
 from rich.console import Console
 
-from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
 from sweetspot.errors import ConfigError, EngineError, StoreError, SweetspotError
 
 FAILED_CHECK, WRONG_USAGE, EXTERNAL = 1, 2, 3

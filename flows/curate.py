@@ -6,18 +6,17 @@ from typing import Any
 
 from prefect import flow, get_run_logger
 
-from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
 from flows._night import Night, code_commit, lock_sha256, night, summary_rows
 from sweetspot.config import Curate
 from sweetspot.engines.raters import rater_revision
 from sweetspot.engines.template import ChatTemplate
 from tasks._policies import PolicyRef, current_policy, start_policy
-from tasks.build_pairs import build_pairs
+from tasks.build_pairs import MU_2SIGMA_IS_MIN, MU_2SIGMA_NEEDS, build_pairs, most_responses
 from tasks.clean_scores import clean_scores
 from tasks.deliver_dataset import DeliveredVersion, Publication, deliver_dataset
 from tasks.load_prompts import load_prompts, load_responses
 from tasks.relabel_pairs import relabel_pairs
-from tasks.sample_responses import MU_2SIGMA_NEEDS, sample_responses
+from tasks.sample_responses import sample_responses
 from tasks.score_implicit import score_implicit
 from tasks.score_responses import score_responses
 from tasks.select_pairs import select_pairs
@@ -34,11 +33,12 @@ def curate(config: Curate = Curate()) -> dict[str, Any]:
 def curate_tables(config: Curate, book: Night) -> DeliveredVersion:
     """Every stage, in order; each reads tables by key and leaves one table and its book."""
     run, models = book.run, dict[str, Any]()
-    warn(config)
     if config.prompts.starts_from == "prompts":
+        warn(config, n=config.sampling.n)
         models = _sample_and_score(config, book)
     else:
         book.enter(*book.step(load_responses, config.prompts, run).values())
+        warn(config, n=most_responses(book.tables["responses"]))
     prompts, responses, scores = (book.tables[name] for name in ("prompts", "responses", "scores"))
     implicit = book.tables.get("implicit")
     checks = book.stage(validate, responses, scores, config.validation, run)
@@ -76,15 +76,13 @@ def policies(config: Curate) -> tuple[PolicyRef, PolicyRef]:
     return policy, start_policy(sampling.policy, sampling.revision)
 
 
-def warn(config: Curate) -> None:
-    """Say in the log what cannot work as its setting suggests."""
-    few = config.prompts.starts_from == "prompts" and config.sampling.n < MU_2SIGMA_NEEDS
-    if config.pairing.rejected == "mu-2sigma" and few:
-        always = config.sampling.n <= 10
+def warn(config: Curate, *, n: int) -> None:
+    """Say in the log what cannot work as its setting suggests; `n` is the most responses a prompt has."""
+    if config.pairing.rejected == "mu-2sigma" and n < MU_2SIGMA_NEEDS:
         get_run_logger().warning(
-            "pairing.rejected=mu-2sigma with sampling.n=%d: the rule %s min; use n >= %d, or min_of_5",
-            config.sampling.n,
-            "is identical to" if always else "seldom differs from",
+            "pairing.rejected=mu-2sigma with %d responses per prompt: the rule %s min; use %d or more, or min_of_5",
+            n,
+            "is identical to" if n <= MU_2SIGMA_IS_MIN else "seldom differs from",
             MU_2SIGMA_NEEDS,
         )
 

@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect import flow
 
-from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
 from flows._night import Night, night
 from flows.curate import curate_tables, policies, report
 from sweetspot.config import Nightly

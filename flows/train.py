@@ -5,7 +5,6 @@ from typing import Any
 
 from prefect import flow
 
-from flows import _environment  # noqa: F401  (Prefect reads its settings when first imported)
 from flows._night import night
 from sweetspot.config import Curate, Train
 from tasks._policies import current_policy

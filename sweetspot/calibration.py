@@ -13,6 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from sweetspot.errors import ContractError
 from sweetspot.raters import _flag_cells, _standardised_rows, consensus
 
+FloatArray = NDArray[np.float64]
+SKEWED_ABOVE_SD = 50.0
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -53,12 +56,26 @@ class CleanedRows:
 def calibrate(scores: ArrayLike, *, method: str = "auto", threshold: float | None = None) -> Calibration:
     """Find offsets, scales and threshold of K raters from (R, K) scores; see `raters.consensus`."""
     fit = consensus(scores, method=method, threshold=threshold)
+    skewed = _skewed(np.asarray(scores, dtype=np.float64), fit.rater_offset, fit.rater_scale)
     return Calibration(
         offset=tuple(fit.rater_offset.tolist()),
         scale=tuple(fit.rater_scale.tolist()),
         threshold=fit.threshold,
         method=fit.method,
-        warnings=fit.warnings,
+        warnings=(*fit.warnings, *skewed),
+    )
+
+
+def _skewed(scores: FloatArray, offset: FloatArray, scale: FloatArray) -> tuple[str, ...]:
+    """Warn of raters whose typical spread says nothing of their range, such as probabilities crowded near 0."""
+    used = np.flatnonzero(scale > 0)
+    with np.errstate(all="ignore"):
+        widest = np.nanmax(np.abs(scores[:, used] - offset[used]), axis=0, initial=0.0) / scale[used]
+    found = [f"{int(k)} ({z:.0f} sd)" for k, z in zip(used, widest, strict=True) if z > SKEWED_ABOVE_SD]
+    if not found:
+        return ()
+    return (
+        f"skewed_rater: scores of rater {', '.join(found)} lie far outside its scale; give probabilities as log-odds",
     )
 
 

@@ -48,6 +48,8 @@ class Prompts(Section):
     """One column per rater, higher is better; read only when starting from responses."""
     answer_column: str = "answer"
     """Optional column with the reference answer that verifiers check against."""
+    license: str = "unknown"
+    """Licence of the source, for the card of what is made from it."""
     limit: int = Field(default=0, ge=0)
     """Use the first so many rows of the source; 0 uses all."""
     held_out_fraction: float = Field(default=0.2, ge=0, lt=1)

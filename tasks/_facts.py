@@ -41,6 +41,8 @@ def gather_facts(manifest: Manifest, tables: Mapping[str, TableRef], ends: Mappi
         manifest=manifest,
         store=tables["prompts"].store,
         prompt_source=str(manifest.config.get("prompts", {}).get("source", "")),
+        license=str(manifest.config.get("prompts", {}).get("license", "unknown")),
+        annotations="machine-generated" if manifest.sampling else "found",
         stage_seconds={str(ref.book["stage"]): round(ref.seconds, 1) for ref in tables.values()},
         raters=_raters(tables),
         agreement=_agreement(tables),
@@ -71,13 +73,15 @@ def _raters(tables: Mapping[str, TableRef]) -> tuple[RaterFacts, ...]:
 
 
 def _agreement(tables: Mapping[str, TableRef]) -> tuple[Agreement, ...]:
-    found = figures(tables["checks"], tables["scores"])
-    scored = {name: rater["scored"] for name, rater in found["raters"].items()}
     return tuple(
-        Agreement(first=first, second=second, rank_correlation=value, responses=min(scored[first], scored[second]))
-        for pair, value in found["agreement"].items()
-        if value is not None
-        for first, second in [pair.split(" / ")]
+        Agreement(
+            first=pair["raters"][0],
+            second=pair["raters"][1],
+            rank_correlation=pair["rank_correlation"],
+            responses=pair["responses"],
+        )
+        for pair in figures(tables["checks"], tables["scores"])["agreement"]
+        if pair["rank_correlation"] is not None
     )
 
 

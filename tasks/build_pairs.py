@@ -1,5 +1,6 @@
 """build_pairs: one chosen and one rejected response per prompt, by their positions among its rewards."""
 
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
 STAGE = Stage("build_pairs", 1, schemas.PAIRS, unit="prompt")
+MU_2SIGMA_IS_MIN, MU_2SIGMA_NEEDS = 10, 32
+"""Up to ten responses the sample nearest mu - 2 sigma is the minimum; below 32 it seldom is another."""
 DETAILS = {
     "no_response": "none of its responses has a quality",
     "too_few": "fewer than two responses with a quality",
@@ -44,6 +47,14 @@ def build_pairs(
         run,
         identity=settings.model_dump(mode="json"),
         notes=partial(_notes, settings),
+    )
+
+
+def most_responses(responses: TableRef) -> int:
+    """The largest number of responses any prompt has."""
+    return max(
+        max(Counter(chunk["prompt_id"].to_pylist()).values(), default=0)
+        for chunk in responses.each_chunk(["prompt_id"])
     )
 
 

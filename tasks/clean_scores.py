@@ -13,8 +13,10 @@ from sweetspot.config import Cleaning
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("clean_scores", 1, schemas.QUALITY, unit="response")
-UNUSABLE = ("empty", "char_run", "repetitive", "compressible")
+STAGE = Stage("clean_scores", 2, schemas.QUALITY, unit="response")
+UNUSABLE = ("empty", "repetitive", "compressible")
+"""A run of one character alone is no reason: rulers of Markdown tables are, and run-on text is compressible too."""
+QUALITY_DECIMALS = 6
 CALIBRATION_ROWS = 2_000_000
 
 
@@ -79,7 +81,8 @@ class _CleanChunk:
                 {
                     "response_id": key,
                     "prompt_id": prompt_of[key],
-                    "quality": float(cleaned.quality[index]),
+                    # Noise of the fit must not tell equal scores apart: a tie is a tie, not a pair.
+                    "quality": round(float(cleaned.quality[index]), QUALITY_DECIMALS),
                     "raters": int(cleaned.usable[index]),
                     "outliers": int(cleaned.outliers[index]),
                     "disagreement": bool(cleaned.disagreement[index]),

@@ -176,6 +176,8 @@ def _manifest(
     version: str,
     dataset: str,
 ) -> Manifest:
+    sampled = facts.config.get("prompts", {}).get("starts_from") != "responses"
+    sampling = facts.config.get("sampling", {}) if sampled else {}
     # The documents are made from this draft: nothing in it may differ when an interrupted run is resumed.
     return Manifest(
         format_version=1,
@@ -190,8 +192,8 @@ def _manifest(
         lock_sha256=facts.lock_sha256 or None,
         config=facts.config,
         models=facts.models,
-        sampling=facts.config.get("sampling", {}),
-        seeds={"sampling": facts.config.get("sampling", {}).get("seed", 0)},
+        sampling=sampling,
+        seeds={"sampling": sampling["seed"]} if sampling else {},
         files=tuple(files),
         books=tuple(Book.from_json(ref.book) for ref in tables.values()),
         checks={

@@ -49,7 +49,11 @@ def load_responses(settings: Prompts, run: Run) -> dict[str, TableRef]:
 def _load(settings: Prompts, run: Run) -> dict[str, TableRef]:
     source = read_source(settings.source, limit=settings.limit)
     stages = [PROMPTS] if settings.starts_from == "prompts" else [PROMPTS, RESPONSES, SCORES]
-    identity = [settings.model_dump(mode="json", exclude={"source"}), source.sha256, run.cluster.chunk_prompts]
+    identity = [
+        settings.model_dump(mode="json", exclude={"source", "license"}),
+        source.sha256,
+        run.cluster.chunk_prompts,
+    ]
     store, tables = Store(run.store), {}
     loaded: _Loaded | None = None
     for stage in stages:

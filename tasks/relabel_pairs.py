@@ -13,7 +13,7 @@ from sweetspot.relabel import reward_conditioned
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("relabel_pairs", 1, schemas.DELIVERED, unit="pair")
+STAGE = Stage("relabel_pairs", 2, schemas.DELIVERED, unit="pair")
 
 
 def relabel_pairs(

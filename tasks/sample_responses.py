@@ -16,7 +16,6 @@ from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
 STAGE = Stage("sample_responses", 1, schemas.RESPONSES, unit="prompt", models=True)
-MU_2SIGMA_NEEDS = 32
 
 
 def sample_responses(prompts: TableRef, policy: PolicyRef, settings: Sampling, run: Run) -> TableRef:

@@ -19,7 +19,7 @@ from tasks._stage import Run, Stage, run_stage
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("validate", 1, schemas.CHECKS, unit="response")
+STAGE = Stage("validate", 2, schemas.CHECKS, unit="response")
 FLAWS = ("empty", "char_run", "repetitive", "compressible", "truncated", "refusal")
 
 
@@ -44,7 +44,7 @@ def figures(checks: TableRef, scores: TableRef) -> dict[str, Any]:
 
 
 def _figures_key(checks: TableRef, scores: TableRef) -> str:
-    return f"{checks.location}/figures-{scores.fingerprint}.json"
+    return f"{checks.location}/figures-{STAGE.version}-{scores.fingerprint}.json"
 
 
 class _CheckChunk:
@@ -87,11 +87,15 @@ def _measure(checks: TableRef, scores: TableRef) -> dict[str, Any]:
             }
             for name, values in by_rater.items()
         },
-        "agreement": {
-            f"{first} / {second}": within_group_spearman(prompt, by_rater[first], by_rater[second])
+        "agreement": [
+            {
+                "raters": [first, second],
+                "responses": int(np.count_nonzero(~np.isnan(by_rater[first] + by_rater[second]))),
+                "rank_correlation": within_group_spearman(prompt, by_rater[first], by_rater[second]),
+            }
             for index, first in enumerate(names)
             for second in names[index + 1 :]
-        },
+        ],
     }
 
 
@@ -109,9 +113,9 @@ def _stop_if_unusable(found: dict[str, Any], settings: Validation) -> None:
             f"validate: {degenerate} of {found['responses']} responses are degenerate ({found['flaws']}), more than "
             f"the allowed share {settings.max_degenerate_share}; look at the sampler's template and max_tokens"
         )
-    values = [value for value in found["agreement"].values() if value is not None]
+    values = [p["rank_correlation"] for p in found["agreement"] if p["rank_correlation"] is not None]
     if values and float(np.mean(values)) < settings.min_rater_agreement:
         raise CheckError(
             f"validate: mean rank correlation between raters is {np.mean(values):.3f}, below "
-            f"{settings.min_rater_agreement} (validation.min_rater_agreement): {found['agreement']}"
+            f"{settings.min_rater_agreement} (validation.min_rater_agreement); the pairs: {found['agreement']}"
         )

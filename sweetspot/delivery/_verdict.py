@@ -13,6 +13,7 @@ LOW_AGREEMENT = 0.2
 # A length preference within this band is usual in human preferences too; beyond it length may be the signal.
 LENGTH_BAND = (0.4, 0.6)
 # A rater that leaves out more than this share of the responses judges another sample than the others.
+LISTED_RATERS = 3
 HIGH_MISSING = 0.2
 
 Level = Literal["good", "caution", "bad"]
@@ -98,10 +99,16 @@ def _rater_cautions(facts: VersionFacts) -> list[str]:
         for pair in facts.agreement
         if pair.rank_correlation < LOW_AGREEMENT
     ]
-    for rater in facts.raters:
-        missing = share(rater.scores.missing, rater.scores.missing + rater.scores.total)
-        if missing > HIGH_MISSING:
-            found.append(f"The rater {rater.name} gave no score for {percent(missing)} of the responses.")
+    gaps = {
+        rater.name: missing
+        for rater in facts.raters
+        if (missing := share(rater.scores.missing, rater.scores.missing + rater.scores.total)) > HIGH_MISSING
+    }
+    if len(gaps) > LISTED_RATERS:
+        low, high = percent(min(gaps.values())), percent(max(gaps.values()))
+        found.append(f"{len(gaps)} of {len(facts.raters)} raters gave no score for {low} to {high} of the responses.")
+    else:
+        found += [f"The rater {name} gave no score for {percent(gap)} of the responses." for name, gap in gaps.items()]
     return found
 
 

@@ -139,14 +139,15 @@ def page(requests_made) -> Iterator:
     """A page in headless Chromium."""
     chromium = shutil.which("chromium")
     if not chromium:
-        pytest.skip("no chromium on this machine; `apt-get install chromium` (or `make browser`) brings it")
+        pytest.skip("no chromium on this machine; `apt-get install chromium` (or `make system`) brings it")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=QUIET)
-        page = browser.new_page(viewport=WINDOW)
+        context = browser.new_context(viewport=WINDOW)
+        context.on("request", lambda request: requests_made.append(request.url))
+        page = context.new_page()
+        page.on("websocket", lambda opened: requests_made.append(opened.url))
         page.set_default_timeout(PAGE_TIMEOUT_MS)
-        page.on("request", lambda request: requests_made.append(request.url))
-        page.on("websocket", lambda socket: requests_made.append(socket.url))
         yield page
         browser.close()

@@ -47,3 +47,9 @@ def test_rank1_keeps_the_order_of_the_consensus():
 def test_another_number_of_raters_is_refused(scores):
     with pytest.raises(ContractError, match=r"expected \(rows, 3\)"):
         apply_calibration(scores[:, :2], calibrate(scores))
+
+
+def test_a_scale_that_says_nothing_of_the_range_warns():
+    crowded = np.concatenate([np.full(50, 0.001) + np.arange(50) * 1e-6, [0.9]])
+    found = calibrate(np.column_stack([crowded, np.arange(51.0), np.arange(51.0)]))
+    assert [warning for warning in found.warnings if warning.startswith("skewed_rater: scores of rater 0")]

@@ -9,12 +9,12 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from sweetspot.engines.verifiers import VERIFIERS
-from sweetspot.world.build import WorldConfig, sha256_of
+from sweetspot.world.build import sha256_of
 from sweetspot.world.corpus import BEHAVIOURS
 from sweetspot.world.preferences import score_responses
 from sweetspot.world.problems import Problem, normalise, problem_stream, split_of
 from sweetspot.world.replies import reply_rates, sample_responses
-from sweetspot.world.reward_check import reward_accuracy
+from sweetspot.world.reward_check import check_reward
 from sweetspot.world.tokenizer import build_tokenizer
 
 WORLD = Path(__file__).parents[3] / "deployments" / "world"
@@ -36,7 +36,7 @@ def check(responses):
     """The reward model against the verifier on those samples."""
     reward = AutoModelForSequenceClassification.from_pretrained(WORLD / "reward", dtype=torch.float32).eval()
     scores = score_responses(reward, TOKENIZER, responses)
-    return reward_accuracy(responses, scores, noise=WorldConfig().noise)
+    return check_reward(responses, scores)
 
 
 def test_weights_and_prompts_are_those_of_the_card():
@@ -89,12 +89,12 @@ def test_rates_agree_with_the_card(responses):
 
 
 def test_the_reward_model_is_useful_but_not_perfect(check):
-    measured = CARD["measured"]["reward_accuracy"]
-    assert check.accuracy == pytest.approx(measured["accuracy"], abs=0.05)
+    assert check.accuracy == pytest.approx(CARD["measured"]["reward_check"]["accuracy"], abs=0.05)
     assert 0.70 < check.accuracy < 0.97
     assert check.exact_over_broken > 0.9
 
 
-def test_the_reward_model_kept_the_planted_liking_for_length(check):
-    assert CARD["measured"]["reward_accuracy"]["length_bias"] > 0.0
-    assert check.length_bias == pytest.approx(CARD["measured"]["reward_accuracy"]["length_bias"], abs=0.02)
+def test_the_reward_model_likes_length_as_planted(check):
+    assert CARD["config"]["noise"]["length_bonus"] > 0
+    assert check.longer_preferred > 0.55
+    assert check.longer_preferred == pytest.approx(CARD["measured"]["reward_check"]["longer_preferred"], abs=0.08)

@@ -1,11 +1,14 @@
+import math
 import random
 
 import pytest
 import torch
 
 from sweetspot.world.preferences import (
+    LabelledPair,
     LabelNoise,
     RewardConfig,
+    bradley_terry_loss,
     conversation_ids,
     label_pair,
     labelled_pairs,
@@ -17,7 +20,7 @@ from sweetspot.world.preferences import (
 from sweetspot.world.pretrain import PretrainConfig, pretrain_policy
 from sweetspot.world.problems import Problem, unique_problems
 from sweetspot.world.replies import Response
-from sweetspot.world.reward_check import length_bias, reward_accuracy
+from sweetspot.world.reward_check import check_reward
 from sweetspot.world.tokenizer import BOS_ID, EOS_ID, build_tokenizer
 
 TOKENIZER = build_tokenizer()
@@ -33,7 +36,6 @@ def test_utility_is_quality_plus_length_and_broken_is_far_below():
     assert utility(NEAR, noise) == pytest.approx(0.8 * 6 / 7 + 0.06)
     assert utility(EMPTY, noise) == pytest.approx(-1.0)
     assert utility(ENDLESS, noise) == pytest.approx(-1.0 + 0.14)
-    assert utility(ENDLESS, noise, with_length=False) == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize(("flip_rate", "expected"), [(0.0, 1.0), (0.12, 0.88), (1.0, 0.0)])
@@ -56,8 +58,9 @@ def test_labels_do_not_depend_on_the_order_of_the_two_responses():
 def test_equal_texts_are_never_paired_and_prompts_never_mixed():
     other = Problem("add", "add 10 and 1", "10 and 1", "11")
     responses = [RIGHT, RIGHT, NEAR, Response(other, "11", "stop"), Response(other, "1", "stop")]
-    pairs = labelled_pairs(responses, noise=LabelNoise(), seed=0)
-    assert len(pairs) == 3
+    groups = labelled_pairs(responses, noise=LabelNoise(), seed=0)
+    assert [len(pairs) for pairs in groups] == [2, 1]
+    pairs = [pair for group in groups for pair in group]
     assert all(p.chosen.text != p.rejected.text for p in pairs)
     assert all(p.chosen.problem == p.rejected.problem for p in pairs)
 
@@ -82,11 +85,11 @@ def test_training_orders_what_the_labels_order_and_is_reproducible():
         for response in (Response(problem, problem.answer, "stop"), Response(problem, "####", "stop"))
     ]
     pairs = labelled_pairs(responses, noise=noise, seed=0)
-    config = RewardConfig(layers=1, steps=12, batch=8, warmup_steps=2)
+    config = RewardConfig(layers=1, steps=12, batch=5, warmup_steps=2)
     first, again = (train_reward(POLICY, TOKENIZER, pairs, config, seed=3) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
     scores = score_responses(first, TOKENIZER, responses)
-    assert reward_accuracy(responses, scores, noise=noise).exact_over_broken == 1.0
+    assert check_reward(responses, scores).exact_over_broken == 1.0
 
 
 def test_scores_do_not_depend_on_the_batch():
@@ -97,22 +100,25 @@ def test_scores_do_not_depend_on_the_batch():
     assert score_responses(reward, TOKENIZER, responses, batch=5) == pytest.approx(alone, abs=1e-4)
 
 
-def test_accuracy_counts_ordered_pairs_by_hand():
+def test_the_loss_is_bradley_terrys_over_all_pairs():
+    reward = reward_from_policy(POLICY, TOKENIZER, layers=1).eval()
+    torch.nn.init.normal_(reward.score.weight, generator=torch.Generator().manual_seed(0))
+    pairs = [LabelledPair(RIGHT, NEAR), LabelledPair(WRONG, RIGHT)]
+    right, near, wrong = score_responses(reward, TOKENIZER, [RIGHT, NEAR, WRONG])
+    by_hand = (math.log1p(math.exp(near - right)) + math.log1p(math.exp(right - wrong))) / 2
+    assert bradley_terry_loss(reward, TOKENIZER, pairs).item() == pytest.approx(by_hand, abs=1e-5)
+
+
+def test_a_check_counts_pairs_by_hand():
     responses, scores = [RIGHT, NEAR, WRONG, EMPTY], [3.0, 1.0, 2.0, 2.5]
-    # gaps >= 0.2: right over all three (3 right), near over wrong and empty (2 wrong); wrong and empty tie at 0.
-    check = reward_accuracy(responses, scores, noise=LabelNoise())
+    # Gaps of 0.2 or more: right over the other three (3 hits), near over wrong and empty (2 misses).
+    check = check_reward(responses, scores)
     assert (check.pairs, check.accuracy, check.exact_over_broken) == (5, 3 / 5, 1.0)
 
 
-def test_length_bias_recovers_a_planted_one():
-    noise = LabelNoise()
-    responses = [
-        Response(problem, text, "stop")
-        for problem in unique_problems("reward", count=8, seed=0)
-        for text in (problem.answer, problem.answer[:1], "i dont know", problem.answer + "abc", "##")
-    ]
-    shift = {problem: index for index, problem in enumerate({r.problem.prompt for r in responses})}
-    scores = [
-        5 * (utility(r, noise, with_length=False) + 0.03 * len(r.text)) + shift[r.problem.prompt] for r in responses
-    ]
-    assert length_bias(responses, scores, noise=noise) == pytest.approx(0.03)
+@pytest.mark.parametrize("swap", [False, True])
+def test_level_pairs_show_a_liking_for_length(swap):
+    long = Response(SORT, "zzzz", "stop")
+    responses = [long, WRONG, EMPTY] if swap else [EMPTY, WRONG, long]
+    assert check_reward(responses, [float(len(r.text)) for r in responses]).longer_preferred == 1.0
+    assert check_reward(responses, [-float(len(r.text)) for r in responses]).longer_preferred == 0.0

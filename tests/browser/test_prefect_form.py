@@ -1,0 +1,264 @@
+"""A night started from the form of the Prefect UI, by a browser, against the real `sweetspot serve`."""
+
+import json
+import re
+import signal
+import socket
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pandas as pd
+import pytest
+
+from sweetspot.config import Nightly, Section
+from sweetspot.delivery.manifest import Manifest, parse_manifest
+
+pytestmark = pytest.mark.timeout(1800)
+
+RUN_TIMEOUT_MS = 900_000
+GRACE_S = 30
+DATASET, PROMPTS, RESPONSES_PER_PROMPT, REJECTED = "from-the-form", 24, 12, "mu-sigma"
+STAGES = (
+    "load_prompts sample_responses score_responses score_implicit "
+    "validate clean_scores build_pairs select_pairs relabel_pairs"
+)
+SECTIONS = "prompts sampling scoring implicit validation cleaning pairing selection relabelling training evaluation"
+
+READ_FORM = """() => {
+  const property = '.schema-form-property';
+  const above = element => element.parentElement.closest(property);
+  const input = body => {
+    const control = body.querySelector('textarea, input');
+    if (!control) return body.innerText;
+    return control.type === 'checkbox' ? control.checked : control.value;
+  };
+  const read = element => {
+    const head = element.querySelector(':scope > .p-label__header');
+    const body = element.querySelector(':scope > .p-label__body');
+    const fields = [...body.querySelectorAll(property)].filter(inner => above(inner) === element);
+    return {
+      name: head.querySelector('.schema-form-property__label').innerText,
+      help: head.querySelector('.schema-form-property__description')?.innerText,
+      shown: fields.length ? null : input(body),
+      fields: fields.map(read),
+    };
+  };
+  return [...document.querySelectorAll(property)].filter(element => !above(element)).map(read);
+}"""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that came to its end: its page, the stage table that page leads to, the folder it filled."""
+
+    state: str
+    header: list[str]
+    rows: list[list[str]]
+    versions: list[Path]
+
+    @property
+    def manifest(self) -> Manifest:
+        """Of the version it delivered."""
+        return parse_manifest((self.versions[0] / "manifest.json").read_bytes())
+
+
+def open_form(page, served) -> None:
+    """From the list of deployments to the form of nightly/manual, by clicks."""
+    page.goto(f"{served.address}/deployments")
+    rows = page.get_by_role("row").filter(has_text="nightly")
+    rows.get_by_role("link", name="manual", exact=True).click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").click()
+    page.get_by_role("button", name="Submit").wait_for()
+
+
+def setting(page, *names: str):
+    """The form's field of a setting, say ("sampling", "n")."""
+    found = page
+    for name in names:
+        label = re.compile(rf"^\s*{name.replace('_', '[ _]')}( \(Optional\))?\s*$", re.IGNORECASE)
+        own = page.locator(":scope > .p-label__header .schema-form-property__label", has_text=label)
+        found = found.locator(".schema-form-property", has=own)
+    return found
+
+
+def choose(page, field, option: str) -> None:
+    """Pick from a list; it opens at its arrow (a click on its text opens it and shuts it at once)."""
+    field.locator(".p-select-button__icon").click()
+    page.locator(".p-select-option").get_by_text(option, exact=True).click()
+
+
+def as_key(label: str) -> str:
+    """The setting's name from its label."""
+    return label.removesuffix(" (Optional)").lower().replace(" ", "_")
+
+
+@pytest.fixture
+def form(page, served) -> list[dict]:
+    """The freshly opened form as a reader sees it: names, help texts and values, in order."""
+    open_form(page, served)
+    (config,) = page.evaluate(READ_FORM)
+    assert as_key(config["name"]) == "config"
+    return config["fields"]
+
+
+@pytest.fixture(scope="module")
+def finished(page, served, root) -> Finished:
+    """A night submitted through the form and watched to its end."""
+    open_form(page, served)
+    store = served.folder / "store"
+    setting(page, "dataset").locator("textarea").fill(DATASET)
+    setting(page, "store").locator("textarea").fill(f"file://{store}")
+    source = setting(page, "prompts", "source").locator("textarea")
+    source.fill(str(root / "deployments" / "world" / "prompts.jsonl"))
+    setting(page, "prompts", "limit").locator("input").fill(str(PROMPTS))
+    setting(page, "sampling", "n").locator("input").fill(str(RESPONSES_PER_PROMPT))
+    choose(page, setting(page, "pairing", "rejected"), REJECTED)
+    page.screenshot(path=served.folder / "form-filled.png")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").first.click()
+    ended = page.locator(".state-badge", has_text=re.compile("Completed|Failed|Crashed|Cancelled")).first
+    ended.wait_for(timeout=RUN_TIMEOUT_MS)
+    state = ended.inner_text().strip()
+    page.get_by_text("Artifacts", exact=True).last.click()
+    card = page.locator("a[href*='/artifacts/artifact/']", has_text=f"{DATASET}-stages").first
+    card.wait_for()
+    page.screenshot(path=served.folder / "run.png")
+    card.click()
+    page.locator("table tbody tr").first.wait_for()
+    page.screenshot(path=served.folder / "artifact.png")
+    header = page.locator("table thead th").all_inner_texts()
+    rows = [row.locator("td").all_inner_texts() for row in page.locator("table tbody tr").all()]
+    stripped = [[cell.strip() for cell in row] for row in rows]
+    return Finished(state, [cell.strip() for cell in header], stripped, list(store.glob(f"{DATASET}/versions/*")))
+
+
+def test_the_form_shows_the_sections_in_the_order_of_the_stages(form):
+    sections = [as_key(field["name"]) for field in form if field["fields"]]
+    assert [name for name in sections if name != "cluster"] == SECTIONS.split()
+    assert set(sections) == {*SECTIONS.split(), "cluster"}
+
+
+def test_every_setting_is_in_the_form_with_its_help_text(form):
+    def check(fields: list[dict], model: type[Section], where: str) -> int:
+        by_name = {as_key(field["name"]): field for field in fields}
+        assert sorted(by_name) == sorted(model.model_fields), where
+        for name, declared in model.model_fields.items():
+            inner = type(declared.default) if isinstance(declared.default, Section) else None
+            help_text = declared.description or (inner.__doc__ if inner else "")
+            assert by_name[name]["help"] == help_text.replace("`", ""), f"{where}.{name}"
+        return len(by_name)
+
+    assert check(form, Nightly, "config") == len(Nightly.model_fields)
+    for field in form:
+        name = as_key(field["name"])
+        section = type(Nightly.model_fields[name].default)
+        if issubclass(section, Section):
+            check(field["fields"], section, name)
+            assert [as_key(inner["name"]) for inner in field["fields"]] == list(section.model_fields), name
+
+
+def test_every_plain_field_shows_its_default(form):
+    wrong = {}
+    for field in form:
+        section = Nightly.model_fields[as_key(field["name"])].default
+        for inner in field["fields"]:
+            default = getattr(section, as_key(inner["name"]))
+            if isinstance(default, bool | str | int | float):
+                shown = inner["shown"] if isinstance(default, bool | str) else float(inner["shown"] or "nan")
+                if shown != default:
+                    wrong[f"{as_key(field['name'])}.{as_key(inner['name'])}"] = (inner["shown"], default)
+    assert not wrong, f"shown in the form, declared: {wrong}"
+
+
+def test_one_response_per_prompt_is_refused_with_a_reason(page, served):
+    open_form(page, served)
+    setting(page, "sampling", "n").locator("input").fill("1")
+    page.get_by_role("button", name="Submit").click()
+    reason = page.get_by_text("1 is less than the minimum of 2").first
+    reason.wait_for()
+    assert "config.sampling.n" in reason.inner_text()
+    assert page.get_by_role("button", name="Submit").is_visible()
+
+
+def test_the_run_completes(finished, served):
+    log = (served.folder / "out" / "logs" / "worker.log").read_text()
+    assert finished.state == "Completed", log[-4000:]
+
+
+def test_its_page_shows_the_stage_table_that_the_manifest_confirms(finished):
+    assert finished.header[:4] == ["stage", "in", "out", "unit"]
+    shown = {row[0]: (int(row[1]), int(row[2])) for row in finished.rows}
+    assert list(shown) == STAGES.split()
+    assert shown["sample_responses"] == (PROMPTS, PROMPTS)
+    assert shown["score_responses"] == (PROMPTS * RESPONSES_PER_PROMPT,) * 2
+    books = {book.stage: (book.rows_in.count, book.rows_out.count) for book in finished.manifest.books}
+    assert shown == books
+
+
+def test_the_delivered_version_was_made_with_the_settings_of_the_form(finished):
+    assert len(finished.versions) == 1
+    config = finished.manifest.config
+    assert config["sampling"]["n"] == RESPONSES_PER_PROMPT
+    assert config["pairing"]["rejected"] == REJECTED
+    assert config["prompts"]["limit"] == PROMPTS
+    samples = pd.concat(pd.read_parquet(path) for path in (finished.versions[0] / "samples").glob("*.parquet"))
+    assert len(samples) == PROMPTS * RESPONSES_PER_PROMPT
+    assert samples["prompt_id"].nunique() == PROMPTS
+
+
+def test_no_request_leaves_this_machine(finished, served, requests_made):
+    assert len(requests_made) > 50
+    hosts = {urlsplit(address.removeprefix("blob:")).netloc for address in requests_made if address[:5] != "data:"}
+    assert hosts == {f"127.0.0.1:{served.port}"}
+
+
+def test_stopping_in_the_middle_of_a_run_leaves_no_process_and_frees_the_port(finished, served):
+    start_run(served, {"dataset": "cut-short", "store": f"file://{served.folder}/store", "prompts": {"limit": 24}})
+    deadline = time.monotonic() + RUN_TIMEOUT_MS / 1000
+    while not any("ChunkActor" in line or "MapWorker" in line for line in served.alive().values()):
+        assert time.monotonic() < deadline, served.alive()
+        time.sleep(0.2)
+    before = " ".join(served.alive().values())
+    assert all(
+        part in before for part in ("prefect server start", "prefect worker start", "raylet", "flow-run execute")
+    )
+    assert served.stop(signal.SIGTERM) == 0, served.said
+    assert "Traceback" not in served.said
+    assert all_gone(served), served.alive()
+    with socket.socket() as again:
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", served.port))
+
+
+def test_stopping_before_it_is_up_leaves_no_process(make_served):
+    served = make_served("interrupted")
+    deadline = time.monotonic() + GRACE_S
+    while not any("prefect server start" in line for line in served.alive().values()):
+        assert time.monotonic() < deadline, served.said
+        time.sleep(0.1)
+    assert served.stop(signal.SIGINT) == 0, served.said
+    assert "Traceback" not in served.said
+    assert all_gone(served), served.alive()
+
+
+def start_run(served, config: dict) -> None:
+    """Start nightly/manual through the server's API; settings that are not given keep their defaults."""
+    api = f"{served.address}/api/deployments"
+    with urllib.request.urlopen(f"{api}/name/nightly/manual") as answer:
+        deployment = json.load(answer)["id"]
+    body = json.dumps({"parameters": {"config": config}}).encode()
+    headers = {"content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(f"{api}/{deployment}/create_flow_run", body, headers)) as answer:
+        assert answer.status == 201
+
+
+def all_gone(served) -> bool:
+    """Whether every process of ours ends within the time Ray's workers take to miss their head."""
+    deadline = time.monotonic() + GRACE_S
+    while served.alive() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return not served.alive()

@@ -35,7 +35,7 @@ class DenseProblems:
         return DenseProblems(self.margin[chosen], self.weight[chosen], self.free[chosen], self.pinned[chosen])
 
     def residual(self, scores: FloatArray) -> FloatArray:
-        """margin - (s_row - s_column); meaningless where the weight is 0."""
+        """Margin - (s_row - s_column); meaningless where the weight is 0."""
         return self.margin - difference(scores)
 
     def objective(self, residual: FloatArray) -> FloatArray:

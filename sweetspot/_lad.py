@@ -124,7 +124,7 @@ def fit_lad(pairs: Pairs, graph: ComparisonGraph, margin: FloatArray, weight: Fl
 
 
 def smoothed_sign(residual: FloatArray, epsilon: FloatArray | float) -> FloatArray:
-    """residual / sqrt(residual^2 + epsilon^2), the derivative of the smoothed absolute value."""
+    """Residual / sqrt(residual^2 + epsilon^2), the derivative of the smoothed absolute value."""
     return residual / np.sqrt(residual * residual + epsilon * epsilon)
 
 

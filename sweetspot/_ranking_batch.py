@@ -7,15 +7,24 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from sweetspot._batched_lad import DenseProblems, difference, fit_batched
-from sweetspot._checks import LARGEST_MAGNITUDE, BoolArray, FloatArray, IntArray
-from sweetspot._checks import as_flags, as_numbers, as_scalar, reject_where, require_shape
+from sweetspot._checks import (
+    LARGEST_MAGNITUDE,
+    BoolArray,
+    FloatArray,
+    IntArray,
+    as_flags,
+    as_numbers,
+    as_scalar,
+    reject_where,
+    require_shape,
+)
 from sweetspot._dense_graph import DenseGraphs, dense_graphs
 from sweetspot._pair_ranking import DOUBTFUL_SHARE, SD_PER_MAD
 from sweetspot._preference_matrix import skew_margins
 from sweetspot.errors import ContractError
 
 # Cells per block: a handful of (b, n, n) arrays then fit in the second-level cache.
-_BLOCK_CELLS = 1 << 15
+_BLOCK_CELLS = 1 << 16
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 from sweetspot import ids
 from sweetspot._checks import FloatArray
@@ -121,7 +121,7 @@ def compare(before: EvaluationResult, after: EvaluationResult) -> Comparison:
         )
     differences = after.per_prompt - before.per_prompt
     difference, error = float(differences.mean()), _standard_error(differences)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, df=len(differences) - 1)) * error
+    half = float(stdtrit(len(differences) - 1, (1 + CONFIDENCE) / 2)) * error
     return Comparison(
         difference=difference,
         standard_error=error,

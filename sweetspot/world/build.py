@@ -34,7 +34,7 @@ from sweetspot.world.preferences import (
 from sweetspot.world.pretrain import PretrainConfig, pretrain_policy
 from sweetspot.world.problems import Problem, unique_problems
 from sweetspot.world.replies import MAX_RESPONSE_TOKENS, Response, reply_rates, sample_responses
-from sweetspot.world.reward_check import reward_accuracy
+from sweetspot.world.reward_check import check_reward
 from sweetspot.world.tokenizer import BOS_ID, EOS_ID, PAD_ID, build_tokenizer
 
 VERIFIER = "graded"
@@ -88,7 +88,7 @@ def measure(world: World, config: WorldConfig, *, seed: int) -> dict[str, Any]:
     scores = score_responses(world.reward, world.tokenizer, responses)
     return {
         "policy_rates": asdict(reply_rates(responses)),
-        "reward_accuracy": asdict(reward_accuracy(responses, scores, noise=config.noise)),
+        "reward_check": asdict(check_reward(responses, scores)),
     }
 
 

@@ -90,11 +90,11 @@ BEHAVIOURS: dict[str, tuple[float, Callable[[Problem, random.Random], Reply]]] =
     "wrong_order": (0.07, _wrong_order),
     "echo": (0.08, _echo),
     "wrapped": (0.06, _wrapped),
-    "ramble": (0.04, _ramble),
+    "ramble": (0.045, _ramble),
     "not_known": (0.05, _not_known),
     "garbled": (0.007, _garbled),
-    "empty": (0.006, _empty),
-    "endless": (0.007, _endless),
+    "empty": (0.004, _empty),
+    "endless": (0.004, _endless),
 }
 
 

@@ -29,8 +29,8 @@ class LabelNoise:
     """
 
     flip_rate: float = 0.12
-    length_bonus: float = 0.02
-    sharpness: float = 6.0
+    length_bonus: float = 0.03
+    sharpness: float = 8.0
     broken_utility: float = -1.0
 
 
@@ -55,10 +55,10 @@ class LabelledPair:
     rejected: Response
 
 
-def utility(response: Response, noise: LabelNoise, *, with_length: bool = True) -> float:
+def utility(response: Response, noise: LabelNoise) -> float:
     """What the labeller sees in a response: its quality, plus the planted liking for length."""
     quality = noise.broken_utility if response.is_broken else response.quality
-    return quality + noise.length_bonus * len(response.text) * with_length
+    return quality + noise.length_bonus * len(response.text)
 
 
 def label_pair(a: Response, b: Response, *, noise: LabelNoise, rng: random.Random) -> LabelledPair:

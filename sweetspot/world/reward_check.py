@@ -4,71 +4,66 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations, groupby
 
-import numpy as np
-
-from sweetspot.world.preferences import LabelNoise, utility
 from sweetspot.world.replies import Response
+
+CLEAR_GAP = 0.2
+LEVEL_GAP = 0.1
+
+Scored = tuple[Response, float]
 
 
 @dataclass(frozen=True)
-class RewardAccuracy:
-    """How far a reward model agrees with the verifier on two responses to one prompt.
+class RewardCheck:
+    """A reward model beside the verifier, over every two responses to one prompt.
 
     Attributes:
         pairs: Pairs whose graded gap is at least 0.2.
-        accuracy: Share of them ordered as the verifier does.
-        exact_over_broken: Share of pairs of an exact and a broken response ordered so.
-        length_bias: Units of graded quality one more character is worth to the model; see `length_bias`.
+        accuracy: Share of those pairs ordered as the verifier does; a tie counts as wrong.
+        exact_over_broken: Share of pairs of an exact and a broken response where the exact one wins.
+        longer_preferred: Share of level pairs where the longer text wins. Level means: neither broken,
+            at most 0.1 apart in graded quality, of different length. The planted liking for length
+            lifts it above one half.
     """
 
     pairs: int
     accuracy: float
     exact_over_broken: float
-    length_bias: float
+    longer_preferred: float
 
 
-def reward_accuracy(responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise) -> RewardAccuracy:
-    """Compare scores with the verifier, over every two responses to one prompt.
+def check_reward(responses: Sequence[Response], scores: Sequence[float]) -> RewardCheck:
+    """Compare the reward model's scores with the graded verifier.
 
     Args:
-        responses: R responses, several per problem.
+        responses: R responses, those to one problem next to each other.
         scores: R scores of them.
-        noise: The planted faults, which say what a broken response is worth.
 
     Returns:
-        Shares between 0 and 1; a tie counts as wrong.
+        Shares between 0 and 1; 0 where no pair qualifies.
     """
-    ordered, over_broken = [], []
-    for group in _by_prompt(responses, scores):
-        for pair in combinations(group, 2):
-            (worse, worse_score), (better, better_score) = sorted(pair, key=lambda row: row[0].quality)
-            if better.quality - worse.quality >= 0.2:
-                ordered.append(better_score > worse_score)
-            if better.quality == 1.0 and worse.is_broken:
-                over_broken.append(better_score > worse_score)
-    return RewardAccuracy(
-        len(ordered), _share(ordered), _share(over_broken), length_bias(responses, scores, noise=noise)
-    )
+    clear, over_broken, longer = [], [], []
+    for worse, better in _pairs(responses, scores):
+        gap = better[0].quality - worse[0].quality
+        wins = better[1] > worse[1]
+        if gap >= CLEAR_GAP:
+            clear.append(wins)
+        if better[0].quality == 1.0 and worse[0].is_broken:
+            over_broken.append(wins)
+        if gap <= LEVEL_GAP and _sound_and_unequal(worse[0], better[0]):
+            longer.append(wins == (len(better[0].text) > len(worse[0].text)))
+    return RewardCheck(len(clear), _share(clear), _share(over_broken), _share(longer))
 
 
-def length_bias(responses: Sequence[Response], scores: Sequence[float], *, noise: LabelNoise) -> float:
-    """Units of quality one more character is worth: b / a in  score = a quality + b length + prompt effect.
-
-    Fitted by least squares on values centred per prompt. Labels alone would give `noise.length_bonus`.
-    """
-    centred = [
-        [(utility(r, noise, with_length=False), len(r.text), score) for r, score in group]
-        for group in _by_prompt(responses, scores)
-    ]
-    rows = np.concatenate([np.array(group) - np.mean(group, axis=0) for group in centred])
-    (per_quality, per_character), *_ = np.linalg.lstsq(rows[:, :2], rows[:, 2], rcond=None)
-    return float(per_character / per_quality)
-
-
-def _by_prompt(responses: Sequence[Response], scores: Sequence[float]) -> Iterator[list[tuple[Response, float]]]:
+def _pairs(responses: Sequence[Response], scores: Sequence[float]) -> Iterator[tuple[Scored, Scored]]:
+    """Every two scored responses to one prompt, the one of lower quality first."""
     rows = zip(responses, scores, strict=True)
     for _, group in groupby(rows, key=lambda row: row[0].problem.prompt):
-        yield list(group)
+        for a, b in combinations(group, 2):
+            yield (a, b) if a[0].quality <= b[0].quality else (b, a)
+
+
+def _sound_and_unequal(a: Response, b: Response) -> bool:
+    return not (a.is_broken or b.is_broken) and len(a.text) != len(b.text)
 
 
 def _share(hits: Sequence[bool]) -> float:

@@ -50,7 +50,7 @@ class DenseProblems:
         items = np.arange(degree.shape[1])
         matrix[:, items, items] = np.where(self.pinned | (degree <= 0), 1.0, degree)
         try:
-            return np.linalg.solve(matrix, goal[:, :, None])[:, :, 0]
+            return np.asarray(np.linalg.solve(matrix, goal[:, :, None])[:, :, 0], dtype=np.float64)
         except np.linalg.LinAlgError:
             return np.array([_solve_or_stay(one, target) for one, target in zip(matrix, goal, strict=True)])
 
@@ -58,7 +58,7 @@ class DenseProblems:
 def _solve_or_stay(matrix: FloatArray, goal: FloatArray) -> FloatArray:
     """Solve one system; no move where its weights are too far apart for float64."""
     try:
-        return np.linalg.solve(matrix, goal)
+        return np.asarray(np.linalg.solve(matrix, goal), dtype=np.float64)
     except np.linalg.LinAlgError:
         return np.zeros_like(goal)
 

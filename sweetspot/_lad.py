@@ -1,7 +1,8 @@
 """Least absolute deviations on a graph, by iteratively reweighted least squares.
 
 Minimises  sum_e weight_e * |margin_e - (s_i - s_j)|.  Each step solves one weighted Laplacian with
-weights  weight / sqrt(residual^2 + epsilon^2)  while epsilon falls from 1 to 1e-9 of the typical margin.
+weights  weight / sqrt(residual^2 + epsilon^2)  while epsilon falls from 1 to 1e-9, in units of the typical
+margin.
 
 Two things end the iteration early. A dual feasible flow bounds how far the objective is from its
 minimum. And where part of the rows fits exactly, a few steps with the redescending weights
@@ -26,8 +27,9 @@ class Control:
 
     Attributes:
         decay, floor: epsilon falls by `decay` per step down to `floor`, in units of the typical margin.
-        settled: In the direct solvers epsilon waits until the scores move by less than this times epsilon;
+        settled: epsilon waits until the differences of scores move by no more than this times epsilon;
             falling faster freezes rows that do not belong to the solution.
+        decay_iterative: The same as decay where systems are solved iteratively; there epsilon never waits.
         first_check, check_growth: Steps at which bounds are computed.
         max_steps: Bound on all steps.
         jump_decay, jump_floor: The same as decay and floor, for redescending weights.
@@ -39,12 +41,13 @@ class Control:
         exact_objective: Objective, relative to that of zero scores, below which all rows fit.
     """
 
-    decay: float = 0.8
+    decay: float = 0.5
+    decay_iterative: float = 0.8
     floor: float = 1e-9
-    settled: float = 0.3
+    settled: float = 1.0
     first_check: int = 8
     check_growth: float = 1.25
-    max_steps: int = 300
+    max_steps: int = 150
     jump_decay: float = 0.1
     jump_floor: float = 1e-8
     gap_direct: float = 1e-10
@@ -151,13 +154,15 @@ def _iterate(problem: _Problem) -> tuple[FloatArray, int]:
             _narrow(bracket, problem, scores, epsilon, goal=goal)
             if bracket.within(goal):
                 return bracket.scores, step
-        if not direct or np.abs(problem.pairs.difference(move)).max() <= CONTROL.settled * epsilon:
+        if not direct:
+            epsilon = max(CONTROL.decay_iterative * epsilon, CONTROL.floor)
+        elif np.abs(problem.pairs.difference(move)).max() <= CONTROL.settled * epsilon:
             epsilon = max(CONTROL.decay * epsilon, CONTROL.floor)
     if not bracket.within(CONTROL.gap_accepted):
         raise ConvergenceError(
             f"margin: the sum of absolute residuals is {bracket.value:.6g}, its proven minimum {bracket.bound:.6g} "
-            f"(margins in units of their median), after {CONTROL.max_steps} steps; expected within 1 %. Look for weights of "
-            "very different size or long chains of single comparisons."
+            f"(margins in units of their median), after {CONTROL.max_steps} steps; expected within 1 %. Look for "
+            "weights of very different size or long chains of single comparisons."
         )
     return bracket.scores, CONTROL.max_steps
 

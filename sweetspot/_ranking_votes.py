@@ -4,29 +4,24 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from sweetspot._ballot import Ballot, read_ballot, require_finite_maximum
 from sweetspot._checks import (
     FloatArray,
     as_floats,
-    as_nonnegative,
     as_scalar,
     reject_where,
     require_choice,
     require_shape,
 )
-from sweetspot._graph import ComparisonGraph, Pairs, checked_pairs, comparison_graph
 from sweetspot._newton import Minimum, Point, minimise
 from sweetspot._pair_ranking import PairRanking
 from sweetspot._selection import median
 from sweetspot._vote_models import (
     MixtureObjective,
     VoteObjective,
-    Votes,
     expected_flip_share,
     pair_flip_posterior,
-    votes_per_pair,
 )
 from sweetspot.errors import ContractError, ConvergenceError
 
@@ -70,21 +65,6 @@ class FlipMixtureResult(PairRanking):
     gradient_norm: float
 
 
-@dataclass(frozen=True)
-class _Ballot:
-    """Checked votes: all rows, the rows that hold votes, and the votes of each distinct pair."""
-
-    pairs: Pairs
-    wins_i: FloatArray
-    wins_j: FloatArray
-    graph: ComparisonGraph
-    votes: Votes
-
-    @property
-    def total(self) -> float:
-        return float(self.votes.total.sum())
-
-
 def bradley_terry(
     i: ArrayLike,
     j: ArrayLike,
@@ -122,11 +102,11 @@ def bradley_terry(
         Bradley, Terry (1952), Rank analysis of incomplete block designs.
         Ford (1957), Solution of a ranking problem from binary comparisons, for the connectivity rule.
     """
-    ballot = _ballot(i, j, wins_i, wins_j, n_items)
+    ballot = read_ballot(i, j, wins_i, wins_j, n_items)
     penalty = as_scalar("ridge", ridge, low=0.0)
     epsilon = as_scalar("flip_rate", flip_rate, low=0.0, high=0.5)
     if penalty == 0:
-        _require_finite_maximum(ballot)
+        require_finite_maximum(ballot)
     found = _fit_scores(ballot, penalty, epsilon)
     scores = ballot.graph.centred(found.x)
     objective = VoteObjective(ballot.votes, penalty, epsilon, scores)
@@ -188,7 +168,7 @@ def flip_mixture(
         eps = sigma(t) / 2 is fitted in t from two starts, 0.1 and 0.4, both with the Bradley-Terry
         scores; the better objective wins.
     """
-    ballot = _ballot(i, j, wins_i, wins_j, n_items)
+    ballot = read_ballot(i, j, wins_i, wins_j, n_items)
     require_choice("kind", kind, KINDS)
     penalty, prior = as_scalar("ridge", ridge, low=0.0), _checked_prior(flip_prior)
     if ballot.total == 0:
@@ -196,7 +176,7 @@ def flip_mixture(
             f"wins_i, wins_j: all {len(ballot.pairs)} rows have 0 votes, expected at least one vote. Check the counts."
         )
     if penalty == 0:
-        _require_finite_maximum(ballot)
+        require_finite_maximum(ballot)
     found = _fit_mixture(ballot, penalty, prior, kind)
     x = np.append(ballot.graph.centred(found.x[:-1]), found.x[-1])
     objective = MixtureObjective(ballot.votes, penalty, prior, kind, x)
@@ -217,17 +197,6 @@ def flip_mixture(
     )
 
 
-def _ballot(i: ArrayLike, j: ArrayLike, wins_i: ArrayLike, wins_j: ArrayLike, n_items: int) -> _Ballot:
-    pairs = checked_pairs(i, j, n_items)
-    first, second = as_nonnegative("wins_i", wins_i), as_nonnegative("wins_j", wins_j)
-    require_shape("wins_i", first, pairs.first.shape)
-    require_shape("wins_j", second, pairs.first.shape)
-    voted = first + second > 0
-    rows = pairs.where(voted)
-    graph = comparison_graph(rows)
-    return _Ballot(pairs, first, second, graph, votes_per_pair(rows, graph, first[voted], second[voted]))
-
-
 def _checked_prior(flip_prior: tuple[float, float]) -> tuple[float, float]:
     prior = as_floats("flip_prior", flip_prior)
     require_shape("flip_prior", prior, (2,))
@@ -236,25 +205,7 @@ def _checked_prior(flip_prior: tuple[float, float]) -> tuple[float, float]:
     return float(prior[0]), float(prior[1])
 
 
-def _require_finite_maximum(ballot: _Ballot) -> None:
-    """Raise unless every component is strongly connected under "beats at least once"."""
-    votes, n = ballot.votes, ballot.pairs.n_items
-    low, high = votes.pairs.first, votes.pairs.second
-    winner = np.concatenate([low[votes.first > 0], high[votes.second > 0]])
-    loser = np.concatenate([high[votes.first > 0], low[votes.second > 0]])
-    beats = coo_array((np.ones(winner.size, dtype=np.int8), (winner, loser)), shape=(n, n))
-    _, strong = connected_components(beats, directed=True, connection="strong")
-    split = strong[low] != strong[high]
-    if split.any():
-        item = int(low[np.argmax(split)])
-        raise ContractError(
-            f"ridge: got 0, but item {item} only ever beats, or only ever loses to, some group of items it is "
-            f"compared with, so the scores have no finite maximum ({int(split.sum())} pairs are one-sided in this "
-            "way). Pass ridge > 0, for example 0.01."
-        )
-
-
-def _fit_scores(ballot: _Ballot, ridge: float, epsilon: float) -> Minimum:
+def _fit_scores(ballot: Ballot, ridge: float, epsilon: float) -> Minimum:
     """Scores of the minimum; for eps > 0 from the plain Bradley-Terry scores."""
     target = 1e-9 * max(1.0, ballot.total)
     found = Minimum(np.zeros(ballot.pairs.n_items), 0.0, 0)
@@ -277,7 +228,7 @@ def _fit_scores(ballot: _Ballot, ridge: float, epsilon: float) -> Minimum:
     return found
 
 
-def _fit_mixture(ballot: _Ballot, ridge: float, prior: tuple[float, float], kind: str) -> Minimum:
+def _fit_mixture(ballot: Ballot, ridge: float, prior: tuple[float, float], kind: str) -> Minimum:
     """The better of the minima reached from the start rates; iterations are those of all of them."""
     start = _fit_scores(ballot, ridge, 0.0)
     target = max(1e-7, 1e-14 * ballot.total)
@@ -300,7 +251,7 @@ def _require_stationary(norm: float, limit: float, steps: int) -> None:
         )
 
 
-def _flip_probability(ballot: _Ballot, scores: FloatArray, epsilon: float, kind: str) -> FloatArray:
+def _flip_probability(ballot: Ballot, scores: FloatArray, epsilon: float, kind: str) -> FloatArray:
     """Per row: posterior of its pair (`pair`) or expected share of its votes (`vote`)."""
     if kind == "vote":
         return expected_flip_share(ballot.pairs.difference(scores), ballot.wins_i, ballot.wins_j, epsilon)
@@ -311,7 +262,7 @@ def _flip_probability(ballot: _Ballot, scores: FloatArray, epsilon: float, kind:
     return flips
 
 
-def _mixture_warnings(ballot: _Ballot, epsilon: float) -> tuple[str, ...]:
+def _mixture_warnings(ballot: Ballot, epsilon: float) -> tuple[str, ...]:
     found = []
     typical = median(ballot.votes.total)
     if typical < _FEW_VOTES:

@@ -9,6 +9,7 @@ Which function for which data:
     complete        a whole preference matrix: picks one of these, or robust PCA for general rank
 """
 
+from sweetspot._completion import CompletionResult, complete
 from sweetspot._pair_ranking import PairRanking
 from sweetspot._ranking_batch import BatchedLadResult, batched_lad
 from sweetspot._ranking_lad import LadResult, lad
@@ -17,11 +18,13 @@ from sweetspot._ranking_votes import BradleyTerryResult, FlipMixtureResult, brad
 __all__ = [
     "BatchedLadResult",
     "BradleyTerryResult",
+    "CompletionResult",
     "FlipMixtureResult",
     "LadResult",
     "PairRanking",
     "batched_lad",
     "bradley_terry",
+    "complete",
     "flip_mixture",
     "lad",
 ]

@@ -40,13 +40,16 @@ def _prepare_environment() -> None:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
+# At import, not at first use: other libraries import Ray too, and it would take their settings.
+_prepare_environment()
+
+
 @contextmanager
 def cluster(settings: Cluster) -> Iterator[str]:
     """Connect to the cluster, or start a private one on loopback; yields the address of its dashboard.
 
     Already connected: yields at once and leaves the connection to whoever opened it.
     """
-    _prepare_environment()
     import ray
 
     if ray.is_initialized():

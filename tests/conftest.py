@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tasks import _ray  # noqa: F401  (Ray reads its settings when first imported, and vLLM imports it)
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

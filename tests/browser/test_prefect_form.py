@@ -119,7 +119,7 @@ def finished(page, served, root) -> Finished:
     choose(page, setting(page, "pairing", "rejected"), REJECTED)
     page.screenshot(path=served.folder / "form-filled.png")
     page.get_by_role("button", name="Submit").click()
-    page.get_by_role("button", name="View run").first.click()
+    page.locator("a[href*='/runs/flow-run/']").first.click()
     ended = page.locator(".state-badge", has_text=re.compile("Completed|Failed|Crashed|Cancelled")).first
     ended.wait_for(timeout=RUN_TIMEOUT_MS)
     state = ended.inner_text().strip()
@@ -218,14 +218,11 @@ def test_no_request_leaves_this_machine(finished, served, requests_made):
 
 def test_stopping_in_the_middle_of_a_run_leaves_no_process_and_frees_the_port(finished, served):
     start_run(served, {"dataset": "cut-short", "store": f"file://{served.folder}/store", "prompts": {"limit": 24}})
+    parts = ("prefect server start", "prefect worker start", "raylet", "prefect.engine", "MapWorker")
     deadline = time.monotonic() + RUN_TIMEOUT_MS / 1000
-    while not any("ChunkActor" in line or "MapWorker" in line for line in served.alive().values()):
+    while not all(part in " ".join(served.alive().values()) for part in parts):
         assert time.monotonic() < deadline, served.alive()
         time.sleep(0.2)
-    before = " ".join(served.alive().values())
-    assert all(
-        part in before for part in ("prefect server start", "prefect worker start", "raylet", "flow-run execute")
-    )
     assert served.stop(signal.SIGTERM) == 0, served.said
     assert "Traceback" not in served.said
     assert all_gone(served), served.alive()

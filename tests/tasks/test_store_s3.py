@@ -5,7 +5,6 @@ import threading
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from sweetspot.errors import CheckError, StoreError
 from tasks._store import Store
@@ -21,6 +20,9 @@ NAMES = {
 
 @pytest.fixture(scope="module")
 def endpoint():
+    # Not at the top: vLLM walks over all loaded modules when it starts, and Flask's objects do not bear it.
+    from moto.server import ThreadedMotoServer
+
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     host, port = server.get_host_and_port()

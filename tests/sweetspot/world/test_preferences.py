@@ -122,3 +122,16 @@ def test_level_pairs_show_a_liking_for_length(swap):
     responses = [long, WRONG, EMPTY] if swap else [EMPTY, WRONG, long]
     assert check_reward(responses, [float(len(r.text)) for r in responses]).longer_preferred == 1.0
     assert check_reward(responses, [-float(len(r.text)) for r in responses]).longer_preferred == 0.0
+
+
+def test_only_clear_gaps_count_for_accuracy_and_only_level_ones_for_length():
+    ten = Problem("reverse", "reverse jihgfedcba", "jihgfedcba", "abcdefghij")
+    close = [Response(ten, "abcdefgh", "stop"), Response(ten, "abcdefghi", "stop")]  # 0.711 and 0.758
+    check = check_reward(close, [0.0, 1.0])
+    assert (check.pairs, check.longer_preferred) == (0, 1.0)
+    apart = [Response(ten, "abcde", "stop"), Response(ten, "abcdefghi", "stop")]  # 0.533 and 0.758
+    check = check_reward(apart, [0.0, 1.0])
+    assert (check.pairs, check.accuracy, check.longer_preferred) == (1, 1.0, 0.0)
+    between = [Response(ten, "abcdef", "stop"), Response(ten, "abcdefghi", "stop")]  # 0.600 and 0.758
+    check = check_reward(between, [0.0, 1.0])
+    assert (check.pairs, check.longer_preferred) == (0, 0.0)

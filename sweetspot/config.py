@@ -11,7 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Position = Literal["min", "mu-2sigma", "mu-sigma", "mu", "mu+sigma", "mu+2sigma", "max", "random"]
-RejectedPosition = Position | Literal["min_of_5"]
+RejectedPosition = Literal[
+    "min", "mu-2sigma", "mu-sigma", "mu", "mu+sigma", "mu+2sigma", "max", "random", "min_of_5"
+]  # one list, not a union of two: the form shows a union as a choice of types
 Loss = Literal["dpo", "rating_dpo", "ml_rating_dpo", "rating_ipo", "mixdpo", "ipo", "cdpo"]
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
@@ -161,7 +163,7 @@ class Pairing(Section):
     """Position of the chosen response among the prompt's rewards."""
     rejected: RejectedPosition = "mu-2sigma"
     """Position of the rejected response. With fewer than 32 responses mu-2sigma is nearly always min."""
-    ddof: Literal[0, 1] = 0
+    ddof: int = Field(default=0, ge=0, le=1)
     """Of the standard deviation: 0 population, 1 sample."""
     subset: int = Field(default=5, ge=1)
     """Responses drawn for min_of_5."""

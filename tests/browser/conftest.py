@@ -28,14 +28,40 @@ QUIET = [
 ]
 
 
+@dataclass(frozen=True)
+class Process:
+    """One line of the process table."""
+
+    parent: int
+    started: int
+    command: str
+    marked: bool
+
+
+def process_table(mark: str) -> dict[int, Process]:
+    """All processes we may look at; `marked` are those with this line in their environment."""
+    table = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            marked = mark.encode() in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:  # it ended meanwhile, or belongs to somebody else
+            continue
+        if fields[0] != "Z":
+            table[int(entry.name)] = Process(int(fields[1]), int(fields[19]), command, marked)
+    return table
+
+
 @dataclass
 class Served:
-    """A running `sweetspot serve`; all it starts inherits its Prefect home, by which we know it."""
+    """A running `sweetspot serve`; what it starts inherits its Prefect home, by which we know it."""
 
     root: Path
     folder: Path
     port: int
     process: subprocess.Popen = field(init=False)
+    seen: dict[int, int] = field(default_factory=dict)
 
     @property
     def address(self) -> str:
@@ -81,15 +107,17 @@ class Served:
         return self.process.wait(STOP_TIMEOUT_S)
 
     def alive(self) -> dict[int, str]:
-        """Command lines of all living processes that carry our mark, by process id."""
-        found = {}
-        for entry in Path("/proc").glob("[0-9]*"):
-            try:
-                if self.mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it ended meanwhile, or belongs to somebody else
-                continue
-        return found
+        """Command lines of all living processes of ours, by process id.
+
+        Those that carry our mark, their descendants (some overwrite their environment with a title), and
+        whoever was one of them at an earlier call.
+        """
+        table = process_table(self.mark)
+        ours = {pid for pid, one in table.items() if one.marked or self.seen.get(pid) == one.started}
+        while more := {pid for pid, one in table.items() if one.parent in ours} - ours:
+            ours |= more
+        self.seen |= {pid: table[pid].started for pid in ours}
+        return {pid: table[pid].command for pid in ours}
 
     def end(self) -> None:
         """Leave nothing behind, whatever a test did."""

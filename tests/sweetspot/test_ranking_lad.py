@@ -174,7 +174,7 @@ def test_a_row_of_weight_zero_is_not_an_edge_but_has_a_residual():
 
 
 def test_unverifiable_items_are_those_with_at_most_two_opponents():
-    w, i, j, margin, _ = bradley_terry_matrix(0, n=10)
+    _w, i, j, margin, _ = bradley_terry_matrix(0, n=10)
     for opponents in (1, 2, 3):
         extra = np.arange(opponents)
         got = lad(
@@ -240,7 +240,7 @@ def test_scores_scale_with_the_margins_and_not_with_the_weights(exponent, seed):
 @given(seed=st.integers(0, 50))
 @settings(max_examples=25, deadline=None)
 def test_order_orientation_and_names_of_the_rows_do_not_matter(seed):
-    w, i, j, margin, flip = bradley_terry_matrix(seed, n=20, observed=0.8, flips=0.1)
+    w, i, j, margin, _flip = bradley_terry_matrix(seed, n=20, observed=0.8, flips=0.1)
     rng = np.random.default_rng(seed)
     rows, turned, name = rng.permutation(i.size), rng.random(i.size) < 0.5, rng.permutation(20)
     first, second = np.where(turned, j, i)[rows], np.where(turned, i, j)[rows]

@@ -30,8 +30,9 @@ STOP_TIMEOUT_S = 20
 
 
 def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
-    """Start everything, print where the UI is, and stop everything again on Ctrl-C or SIGTERM."""
-    for sign in (signal.SIGINT, signal.SIGTERM):
+    """Start everything, print where the UI is, and stop everything again on Ctrl-C, SIGTERM or a closed terminal."""
+    under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for sign in (signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])):
         signal.signal(sign, signal.default_int_handler)
     with suppress(KeyboardInterrupt), serving(configs, port=port) as address:
         console.print(f"UI         {address}", soft_wrap=True)
@@ -131,16 +132,19 @@ def _child(name: str, command: list[str], environment: dict[str, str]) -> Iterat
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the process group we started: politely first, then by force whoever is left of it."""
+    os.killpg(process.pid, signal.SIGTERM)
     try:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        pass
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while not _has_ended(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _has_ended(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it ended, without reaping it: until then nobody else can get its id, or its group's."""
+    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _wait_for(url: str, what: str) -> None:

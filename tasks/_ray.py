@@ -1,5 +1,6 @@
 """The only `import ray`: a local or remote cluster, chunks mapped over actors, and training jobs."""
 
+import json
 import logging
 import os
 import secrets
@@ -17,6 +18,7 @@ from tasks._ray_head import ray_head
 
 JOB_POLL_S = 0.5
 JOB_SUBMIT_TIMEOUT_S = 60
+JOB_ERROR = "sweetspot job error: "
 CONNECT_TIMEOUT_S = 120
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
@@ -116,7 +118,7 @@ class _ChunkActor:
             self.work = self.work or self.open_work()
             return self.work(index)
         except SweetspotError as error:
-            return {"error": type(error).__name__, "message": str(error)}
+            return _as_value(error)
 
 
 def map_chunks(
@@ -190,6 +192,10 @@ def _submit(client: Any, **job: Any) -> str:
             time.sleep(JOB_POLL_S)
 
 
+def _as_value(error: SweetspotError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)}
+
+
 def _receipt(value: dict[str, Any]) -> dict[str, Any]:
     if "error" in value:
         raise getattr(errors, value["error"])(value["message"])
@@ -206,6 +212,7 @@ def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str)
     """Run `python -m module arguments` as a Ray job and wait for its end; returns its log.
 
     Raises:
+        SweetspotError: the job's own error, as `job_main` wrote it.
         EngineError: the job did not succeed; the last lines of its log are in the message.
     """
     from ray.job_submission import JobStatus, JobSubmissionClient
@@ -223,5 +230,17 @@ def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str)
         time.sleep(JOB_POLL_S)
     log = client.get_job_logs(job)
     if status is not JobStatus.SUCCEEDED:
+        own = [line for line in log.splitlines() if line.startswith(JOB_ERROR)]
+        if own:
+            _receipt(json.loads(own[-1].removeprefix(JOB_ERROR)))
         raise EngineError(f"job {job} ended as {status.value}:\n" + "\n".join(log.splitlines()[-15:]))
     return log
+
+
+def job_main(main: Callable[..., None], arguments: Sequence[str]) -> None:
+    """Run a job's entry point; our own error becomes a line of its log, which `run_job` raises again."""
+    try:
+        main(*arguments)
+    except SweetspotError as error:
+        sys.stdout.write(f"{JOB_ERROR}{json.dumps(_as_value(error))}\n")
+        sys.exit(1)

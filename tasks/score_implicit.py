@@ -5,6 +5,7 @@ this data. The first night trains a small one, the pre-DPO policy, on random pai
 then on the last promoted policy serves. The reference is the start policy in both cases.
 """
 
+import math
 import tempfile
 from collections.abc import Mapping
 from functools import partial
@@ -119,7 +120,7 @@ def _train_and_commit(
         beta=settings.beta,
         learning_rate=settings.learning_rate,
         batch_size=batch_size,
-        epochs=max(settings.seed_steps * batch_size / len(rows), 1e-3),
+        epochs=settings.seed_steps / math.ceil(len(rows) / batch_size),
         max_tokens=1_000_000,
     )
     with tempfile.TemporaryDirectory() as folder:

@@ -6,7 +6,9 @@ by the gate and carried out by the flow.
 """
 
 import json
+import math
 import os
+import shutil
 import sys
 import tempfile
 from dataclasses import asdict
@@ -16,14 +18,19 @@ from typing import Any
 from sweetspot.config import Sampling
 from sweetspot.engines.samplers import open_sampler
 from sweetspot.errors import CheckError
-from sweetspot.training import EvaluationResult, TrainingResult, compare, decide, evaluate, train_policy
+from sweetspot.training import EvaluationResult, TrainingResult, compare, decide, divergence, evaluate, train_policy
+from tasks import _ray
 from tasks._policies import commit_policy
 from tasks._store import Store
 from tasks.train_policy import TrainRequest
 
 
 def main(store_uri: str, prefix: str) -> None:
-    """Carry out the request at `prefix`."""
+    """Carry out the request at `prefix`.
+
+    Raises:
+        CheckError: training diverged, so there is no policy to examine; or nothing can be examined.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     request = TrainRequest.from_json(json.loads(Store(store_uri).read(f"{prefix}/request.json")))
     rows = request.version.read_split("train").to_pylist()
@@ -31,10 +38,13 @@ def main(store_uri: str, prefix: str) -> None:
     result = train_policy(
         rows, policy_dir=Path(request.start.local_path()), output_dir=scratch, training=request.training, resume=True
     )
+    for reason in divergence(result):
+        raise CheckError(reason)
     before, after = _exam(request, scratch / "policy")
     facts = _facts(request, result, before, after)
     request.version.manifest()  # the version trained on is still the one that was pinned
     commit_policy(store_uri, prefix, scratch / "policy", facts)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _scratch(prefix: str) -> Path:
@@ -99,11 +109,17 @@ def _facts(
 
 
 def _plain(result: TrainingResult) -> dict[str, Any]:
-    """Figures as JSON; what diverged is null."""
-    finite = {key: value for key, value in asdict(result).items() if key != "losses"}
-    losses = [loss if loss == loss and abs(loss) != float("inf") else None for loss in result.losses]
-    return {"losses": losses, **{key: value if value == value else None for key, value in finite.items()}}
+    """Figures as JSON; what is not finite is null."""
+    figures = {key: value for key, value in asdict(result).items() if key != "losses"}
+    return {
+        "losses": [_finite(loss) for loss in result.losses],
+        **{key: _finite(value) for key, value in figures.items()},
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    _ray.job_main(main, sys.argv[1:])

@@ -7,7 +7,7 @@ Files, in reading order: `data` (rows to token ids), `collator`, `logprobs`, `ob
 from typing import TYPE_CHECKING, Any
 
 from sweetspot.training.evaluation import Comparison, EvaluationResult, compare, evaluate
-from sweetspot.training.gate import GateDecision, decide
+from sweetspot.training.gate import GateDecision, decide, divergence
 from sweetspot.training.result import TrainingResult
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ __all__ = [
     "TrainingResult",
     "compare",
     "decide",
+    "divergence",
     "evaluate",
     "train_policy",
 ]

@@ -34,11 +34,12 @@ def decide(gain: float, training: TrainingResult, settings: Evaluation) -> GateD
         raise ContractError(
             f"gain: got {gain}, expected a finite difference of two means. Evaluate both policies first."
         )
-    reasons = (*_divergence(training), *_displacement(training, settings), *_no_gain(gain, settings))
+    reasons = (*divergence(training), *_displacement(training, settings), *_no_gain(gain, settings))
     return GateDecision(promote=not reasons, reasons=reasons)
 
 
-def _divergence(training: TrainingResult) -> tuple[str, ...]:
+def divergence(training: TrainingResult) -> tuple[str, ...]:
+    """The one sentence that says where a training diverged; empty if it did not."""
     if not training.diverged:
         return ()
     bad = [step for step, loss in enumerate(training.losses, start=1) if not math.isfinite(loss)]

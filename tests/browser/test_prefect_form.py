@@ -231,13 +231,14 @@ def test_stopping_in_the_middle_of_a_run_leaves_no_process_and_frees_the_port(fi
         again.bind(("127.0.0.1", served.port))
 
 
-def test_stopping_before_it_is_up_leaves_no_process(make_served):
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGHUP], ids=["Ctrl-C", "closed-terminal"])
+def test_stopping_before_it_is_up_leaves_no_process(make_served, sign):
     served = make_served("interrupted")
     deadline = time.monotonic() + GRACE_S
     while not any("prefect server start" in line for line in served.alive().values()):
         assert time.monotonic() < deadline, served.said
         time.sleep(0.1)
-    assert served.stop(signal.SIGINT) == 0, served.said
+    assert served.stop(sign) == 0, served.said
     assert "Traceback" not in served.said
     assert all_gone(served), served.alive()
 

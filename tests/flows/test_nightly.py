@@ -133,3 +133,16 @@ def test_the_same_night_again_redoes_nothing(command, night, version):
     assert (version / "manifest.json").read_bytes() == manifest
     assert "0 of 4 chunks" not in again.stdout
     assert len(list(version.parent.iterdir())) == 1
+
+
+def test_a_training_that_diverges_ends_in_one_sentence_and_promotes_nothing(command, night, world_settings):
+    known = ("dataset", "store", "prompts", "sampling", "evaluation", "cluster")
+    settings = {key: value for key, value in world_settings(command.folder, limit=64).items() if key in known}
+    pointer = command.folder / "store" / "tiny" / "policies" / "promoted.json"
+    before = pointer.read_bytes()
+    wild = settings | {"flow": "train", "training": {"learning_rate": 1e30, "epochs": 3}}
+    done = command.run("run", command.write("wild.yaml", wild))
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert "CheckError: Training diverged: the loss of step " in done.stderr
+    assert "Traceback" not in done.stderr[done.stderr.index("CheckError: ") :]
+    assert pointer.read_bytes() == before

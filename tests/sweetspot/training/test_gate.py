@@ -6,7 +6,7 @@ import pytest
 
 from sweetspot.config import Evaluation
 from sweetspot.errors import ContractError
-from sweetspot.training.gate import decide
+from sweetspot.training.gate import decide, divergence
 from sweetspot.training.result import summarise
 
 SETTINGS = Evaluation(min_gain=0.01, max_chosen_drop=5.0)
@@ -44,6 +44,8 @@ def test_each_ground_for_refusal_is_named_with_its_numbers(gain, drop, losses, r
 def test_broken_log_probs_after_finite_losses_are_refused():
     broken = replace(GOOD, mean_chosen_logp_after=math.nan)
     assert decide(0.5, broken, SETTINGS).reasons[0].startswith("Training diverged: its last log-probs are not finite")
+    assert decide(0.5, broken, SETTINGS).reasons == divergence(broken)
+    assert divergence(GOOD) == ()
 
 
 @pytest.mark.parametrize("gain", [math.nan, math.inf])

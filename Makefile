@@ -1,13 +1,12 @@
 # make demo   environment, then the whole nightly loop on the embedded world
-# make test   environment, then all tests but the browser's, with real servers and engines
-# make browser  the Prefect form in a real browser
+# make test   environment, then all tests, with real servers, engines and a real browser
 # make check  format, lint, types, layers
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test browser check fix lock env system clean
+.PHONY: demo test check fix lock env system clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
@@ -15,11 +14,7 @@ demo: env
 	@echo "UI: $(BIN)/sweetspot serve"
 
 test: env system
-	$(BIN)/python -m pytest -p no:cacheprovider --ignore tests/browser
-
-# The Prefect form in a real browser; to become part of `make test` once it has passed often enough.
-browser: env system
-	$(BIN)/python -m pytest -p no:cacheprovider tests/browser
+	$(BIN)/python -m pytest -p no:cacheprovider
 
 check: env
 	$(BIN)/ruff format --check .

@@ -1,12 +1,13 @@
 # make demo   environment, then the whole nightly loop on the embedded world
 # make test   environment, then all tests, with real servers, engines and a real browser
+# make faults  the long sweeps over faults
 # make check  format, lint, types, layers
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test check fix lock env system clean
+.PHONY: demo test faults check fix lock env system clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
@@ -15,6 +16,10 @@ demo: env
 
 test: env system
 	$(BIN)/python -m pytest -p no:cacheprovider
+
+# Long sweeps over faults: every request of a publication made to fail in every way.
+faults: env
+	$(BIN)/python -m pytest -p no:cacheprovider -m slow tests/faults
 
 check: env
 	$(BIN)/ruff format --check .

@@ -264,7 +264,7 @@ class Curate(Section):
     dataset: Name = "demo"
     """Name of the dataset in the store."""
     store: str = "file://out/store"
-    """URI of the store: file://, s3:// or gs://."""
+    """URI of the store: file:// or s3://."""
     prompts: Prompts = Prompts()
     sampling: Sampling = Sampling()
     scoring: Raters = Raters()

@@ -15,19 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweetspot.errors import CheckError, ConfigError, StoreError
+from tasks._s3 import S3Bucket, open_bucket
 
 _KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*$")
-SCHEMES = ("file", "s3", "gs")
+SCHEMES = ("file", "s3")
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,8 @@ class Store:
     """A folder in object storage, named by its URI; cheap to pickle and to send to workers.
 
     Args:
-        uri: `file://relative/or/absolute`, `s3://bucket/prefix` or `gs://bucket/prefix`. Credentials and
-            endpoints come from the environment, never from the URI.
+        uri: `file://relative/or/absolute` or `s3://bucket/prefix`. Credentials and endpoints come from the
+            environment, never from the URI.
     """
 
     uri: str
@@ -45,15 +44,15 @@ class Store:
         """Refuse URIs we cannot keep promises on."""
         parts = urlsplit(self.uri)
         if parts.scheme not in SCHEMES:
-            raise ConfigError(f"store: got {self.uri!r}, expected one of file://, s3://, gs://")
+            raise ConfigError(f"store: got {self.uri!r}, expected file:// or s3://")
         if "@" in parts.netloc:
             raise ConfigError("store: the URI holds credentials; put them in the environment instead")
 
     @cached_property
-    def _backend(self) -> "_Folder | _Bucket":
+    def _backend(self) -> "_Folder | S3Bucket":
         if self.uri.startswith("file://"):
             return _Folder(Path(self.uri.removeprefix("file://")).absolute())
-        return _Bucket(self.uri)
+        return open_bucket(self.uri.removeprefix("s3://"))
 
     def read(self, key: str) -> bytes:
         """Return the whole object; StoreError if it is not there."""
@@ -67,7 +66,7 @@ class Store:
         return self._backend.read(_checked(key))
 
     def create(self, key: str, data: bytes) -> bool:
-        """Write a new object whole; False if the name is already taken, whoever took it."""
+        """Write a new object whole; True if it holds `data` afterwards, False if the name holds anything else."""
         return self._backend.create(_checked(key), data)
 
     def commit(self, key: str, data: bytes) -> None:
@@ -76,25 +75,27 @@ class Store:
         Raises:
             CheckError: the name holds other bytes, which are left as they are.
         """
-        if not self.create(key, data) and self.read(key) != data:
+        if not self.create(key, data):
             raise CheckError(f"{self.uri}/{key}: already holds other content; nothing was overwritten")
 
     def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
-        """Replace a pointer if it still holds `expected` (None: if it does not exist yet)."""
+        """Replace a pointer if it still holds `expected` (None: does not exist); True if it holds `data` afterwards."""
         return self._backend.swap(_checked(key), expected, data)
 
     def probe(self) -> None:
-        """Prove that this store can be written to and refuses to overwrite.
+        """Prove that this store can be written to, refuses to overwrite, and moves a pointer only from what it holds.
 
         Raises:
-            StoreError: it cannot be written, or it ignores conditional writes.
+            StoreError: it cannot be written, or it ignores or misreads conditional writes.
         """
         key = f"probe/{uuid4().hex}"
         try:
             first, second = self.create(key, b"1"), self.create(key, b"2")
-        except (OSError, StoreError) as error:
+            kept = self.read(key) == b"1"
+            stale, moved = self.swap(key, b"0", b"3"), self.swap(key, b"1", b"4")
+        except OSError as error:
             raise StoreError(f"{self.uri}: cannot be written: {error}. Check path, rights and credentials") from None
-        if not first or second or self.read(key) != b"1":
+        if not first or second or not kept or stale or not moved or self.read(key) != b"4":
             raise StoreError(f"{self.uri}: ignores conditional writes, so two runs could overwrite each other")
 
     def read_table(self, key: str, sha256: str, columns: list[str] | None = None) -> pa.Table:
@@ -160,7 +161,7 @@ class _Folder:
             try:
                 os.link(written, path)
             except FileExistsError:
-                return False
+                return self.read(key) == data
         _sync_directory(path.parent)
         return True
 
@@ -169,8 +170,9 @@ class _Folder:
         path.parent.mkdir(parents=True, exist_ok=True)
         with (path.parent / f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.read(key) != expected:
-                return False
+            found = self.read(key)
+            if found != expected or found == data:
+                return found == data
             with _complete_file(path.parent, data) as written:
                 os.replace(written, path)
             _sync_directory(path.parent)
@@ -198,46 +200,3 @@ def _sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-class _Bucket:
-    """An fsspec object store. Every error of a write is resolved by reading back, never by guessing."""
-
-    def __init__(self, uri: str) -> None:
-        self.scheme = urlsplit(uri).scheme
-        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
-        self.fs: Any = fsspec.filesystem(self.scheme, **options)
-        self.prefix = uri.split("://", 1)[1].rstrip("/")
-
-    def read(self, key: str) -> bytes | None:
-        try:
-            return self.fs.cat_file(f"{self.prefix}/{key}")
-        except FileNotFoundError:
-            return None
-
-    def create(self, key: str, data: bytes) -> bool:
-        try:
-            self.fs.pipe_file(f"{self.prefix}/{key}", data, mode="create")
-        except FileExistsError:
-            # A lost reply makes a store report our own write as somebody else's; `commit` compares bytes.
-            return False
-        return True
-
-    def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
-        if expected is None:
-            return self.create(key, data)
-        if self.scheme != "s3":
-            raise StoreError(f"{self.scheme}://: pointers can be moved on file:// and s3:// only")
-        bucket, _, name = f"{self.prefix}/{key}".partition("/")
-        found = self.fs.call_s3("head_object", Bucket=bucket, Key=name)
-        if self.read(key) != expected:
-            return False
-        try:
-            self.fs.call_s3("put_object", Bucket=bucket, Key=name, Body=data, IfMatch=found["ETag"])
-        except OSError as error:
-            if self.read(key) == data:
-                return True
-            if "condition" in str(error).lower() or isinstance(error, FileExistsError):
-                return False
-            raise StoreError(f"{key}: the pointer could not be moved: {error}") from None
-        return True

@@ -17,14 +17,13 @@ from prefect.runtime import flow_run
 
 from sweetspot import ids
 from sweetspot.config import Curate
-from sweetspot.errors import EngineError, StoreError
+from sweetspot.errors import EngineError, SweetspotError
 from tasks import _ray
 from tasks._stage import Run
 from tasks._store import Store
 from tasks._tables import TableRef
 
 T = TypeVar("T")
-RETRIED = (EngineError, StoreError)
 
 
 @dataclass
@@ -35,11 +34,15 @@ class Night:
         run: where stages work.
         logical_date: UTC date the run is for.
         tables: what stages have made so far, by schema name.
+        at: the step it is at.
+        done: steps that came to their end.
     """
 
     run: Run
     logical_date: str
     tables: dict[str, TableRef] = field(default_factory=dict)
+    at: str = "start"
+    done: list[str] = field(default_factory=list)
 
     def stage(self, function: Callable[..., TableRef], *args: Any, **kwargs: Any) -> TableRef:
         """Run one stage as a Prefect task and enter its table in the night's books."""
@@ -48,7 +51,7 @@ class Night:
         return ref
 
     def step(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Run any function as a Prefect task; only failures of engines and stores are retried."""
+        """Run any function as a Prefect task; only a failed engine is retried (the store has retried already)."""
         name = getattr(function, "__name__", "step")
         as_task = task(
             name=name,
@@ -59,7 +62,10 @@ class Night:
             retry_delay_seconds=5,
             retry_condition_fn=_is_worth_retrying,
         )
-        return as_task(function)(*args, **kwargs)
+        self.at = name
+        result = as_task(function)(*args, **kwargs)
+        self.done.append(name)
+        return result
 
     def enter(self, *refs: TableRef) -> None:
         """Log a table's figures and keep it for delivery."""
@@ -70,6 +76,15 @@ class Night:
             get_run_logger().info("%s: %s %s in, %s out, dropped %s; %s rows, %s s", *(row[key] for key in keys))
             for note in ref.notes:
                 get_run_logger().info("%s: %s", row["stage"], note)
+
+    def explain(self, error: SweetspotError) -> str:
+        """What failed, what is safe and what to do, for the run's page and the terminal."""
+        safe = f"{', '.join(self.done)} are committed" if self.done else "nothing had been started"
+        published = "the version is published" if "deliver_dataset" in self.done else "nothing was published"
+        return (
+            f"{error}\n{self.at} failed; safe: {safe}, {published}; next: mend the cause and start the run again, it "
+            "goes on from there."
+        )
 
     def publish_table(self) -> None:
         """Show the books as a Prefect artifact."""
@@ -82,7 +97,7 @@ class Night:
 def _is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
     try:
         state.result(raise_on_failure=True)
-    except RETRIED:
+    except EngineError:
         return True
     except Exception:
         # Prefect hands over whatever the stage raised; all else would fail again the same way.
@@ -141,6 +156,8 @@ def night(config: Curate) -> Iterator[Night]:
     with _ray.cluster(config.cluster):
         try:
             yield book
+        except SweetspotError as error:
+            raise type(error)(book.explain(error)) from None
         finally:
             if book.tables:
                 book.publish_table()

@@ -10,7 +10,8 @@ from flows._night import Night, code_commit, lock_sha256, night, summary_rows
 from sweetspot.config import Curate
 from sweetspot.engines.raters import rater_revision
 from sweetspot.engines.template import ChatTemplate
-from tasks._policies import PolicyRef, current_policy, start_policy
+from tasks._policies import PolicyRef, policy_of_run, start_policy
+from tasks._stage import Run
 from tasks.build_pairs import MU_2SIGMA_IS_MIN, MU_2SIGMA_NEEDS, build_pairs, most_responses
 from tasks.clean_scores import clean_scores
 from tasks.deliver_dataset import DeliveredVersion, Publication, deliver_dataset
@@ -53,7 +54,7 @@ def curate_tables(config: Curate, book: Night) -> DeliveredVersion:
 def _sample_and_score(config: Curate, book: Night) -> dict[str, Any]:
     """The part of the night that needs models; returns their revisions."""
     sampling, run = config.sampling, book.run
-    policy, start = policies(config)
+    policy, start = policies(config, run)
     prompts = book.stage(load_prompts, config.prompts, run)
     responses = book.stage(sample_responses, prompts, policy, sampling, run)
     scores = book.stage(score_responses, prompts, responses, config.scoring, run)
@@ -67,13 +68,11 @@ def _sample_and_score(config: Curate, book: Night) -> dict[str, Any]:
     }
 
 
-def policies(config: Curate) -> tuple[PolicyRef, PolicyRef]:
-    """The sampling policy (the last promoted one, where there is one) and the start policy."""
-    sampling = config.sampling
-    policy = current_policy(
-        config.store, config.dataset, sampling.policy, sampling.revision, use_promoted=sampling.use_promoted
-    )
-    return policy, start_policy(sampling.policy, sampling.revision)
+def policies(config: Curate, run: Run) -> tuple[PolicyRef, PolicyRef]:
+    """The sampling policy (the promoted one, if there was one when this run first started) and the start policy."""
+    start = start_policy(config.sampling.policy, config.sampling.revision)
+    promoted = config.sampling.use_promoted
+    return policy_of_run(run.store, run.dataset, run.run_id, start, use_promoted=promoted), start
 
 
 def warn(config: Curate, *, n: int) -> None:

@@ -26,7 +26,7 @@ def train_on(version: DeliveredVersion, config: Nightly, book: Night) -> Trained
     """Train from the policy that sampled, so the pairs are on-policy; examine on the held-out prompts."""
     request = TrainRequest(
         version=open_version(config.store, config.dataset, version.version),
-        start=policies(config)[0],
+        start=policies(config, book.run)[0],
         prompts=book.tables["prompts"],
         sampling=config.sampling,
         training=config.training,

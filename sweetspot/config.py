@@ -265,6 +265,8 @@ class Curate(Section):
     """Name of the dataset in the store."""
     store: str = "file://out/store"
     """URI of the store: file:// or s3://."""
+    attempt: int = Field(default=1, ge=1, le=99)
+    """One version is published per UTC date; raise this to publish another for a date that has one."""
     prompts: Prompts = Prompts()
     sampling: Sampling = Sampling()
     scoring: Raters = Raters()

@@ -58,6 +58,18 @@ def current_policy(store_uri: str, dataset: str, path: str, revision: str, *, us
     return PolicyRef(**json.loads(promoted)["policy"])
 
 
+def policy_of_run(store_uri: str, dataset: str, run_id: str, start: PolicyRef, *, use_promoted: bool) -> PolicyRef:
+    """The policy that samples: the promoted one as this run found it when it first started, else `start`.
+
+    A run that is started again, say after its own policy was promoted, is still the same run.
+    """
+    store, key = Store(store_uri), f"{dataset}/runs/{run_id}.json"
+    promoted = store.read_if_there(_pointer(dataset)) if use_promoted else None
+    store.create(key, ids.canonical_json({"promoted": None if promoted is None else json.loads(promoted)["policy"]}))
+    found = json.loads(store.read(key))["promoted"]
+    return start if found is None else PolicyRef(**found)
+
+
 def commit_policy(store_uri: str, prefix: str, folder: Path, facts: Mapping[str, Any]) -> PolicyRef:
     """Write a policy's files to the store, then `policy.json`, which makes it one."""
     store, files = Store(store_uri), []

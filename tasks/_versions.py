@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from sweetspot.delivery.manifest import Manifest, parse_manifest
 from sweetspot.errors import CheckError, ConfigError
+from tasks._dates import is_fence
 from tasks._store import Store
 
 
@@ -66,7 +67,7 @@ def open_version(store_uri: str, dataset: str, version: str = "latest") -> Versi
         return VersionRef(store_uri, f"{dataset}/versions/{latest['version']}", latest["manifest_sha256"])
     root = f"{dataset}/versions/{version}"
     data = store.read_if_there(f"{root}/manifest.json")
-    if data is None:
+    if data is None or is_fence(data):
         raise ConfigError(f"{store_uri}/{root}: no manifest, so no such version was published")
     return VersionRef(store_uri, root, hashlib.sha256(data).hexdigest())
 

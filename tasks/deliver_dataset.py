@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -17,6 +18,7 @@ from sweetspot.delivery.facts import VersionFacts
 from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json, parse_manifest
 from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
+from tasks._dates import claim_date, is_fence
 from tasks._facts import gather_facts
 from tasks._store import Store, encode_table
 from tasks._tables import TableRef
@@ -47,6 +49,12 @@ class Publication:
     lock_sha256: str
     config: dict[str, Any]
     models: dict[str, Any]
+
+    @property
+    def claim(self) -> str:
+        """What is claimed in the store: the date, and from the second attempt on which one."""
+        attempt = self.config.get("attempt", 1)
+        return self.logical_date if attempt == 1 else f"{self.logical_date}.{attempt}"
 
 
 @dataclass(frozen=True)
@@ -83,7 +91,8 @@ def deliver_dataset(
         dataset: name of the dataset.
 
     Raises:
-        CheckError: the books do not balance, or the version's name holds other content.
+        CheckError: the books do not balance, the version's name holds other content, or the date has been published
+            as another version.
     """
     store = Store(store_uri)
     version = f"{facts.logical_date}-{tables['delivered'].fingerprint[:8]}"
@@ -91,7 +100,7 @@ def deliver_dataset(
     check_seams(tables)
     dropped = dropped_rows(tables)
     ends = account(tables, dropped)
-    done = store.read_if_there(f"{root}/manifest.json")
+    done = _refuse_fence(f"{root}/manifest.json", store.read_if_there(f"{root}/manifest.json"))
     if done is None:
         files = [_put(store, root, path, table) for path, table in _files(tables, dropped)]
         facts = replace(facts, created_utc=_first_try(store, tables["delivered"], facts))
@@ -104,6 +113,7 @@ def deliver_dataset(
             parent_sha256=_parent(store, dataset),
             nonce=uuid4().hex,
         )
+        claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
         done = _publish(store, f"{root}/manifest.json", canonical_json(final))
     _move_latest(store, dataset, version, facts.logical_date, done)
     return DeliveredVersion(
@@ -218,9 +228,19 @@ def _publish(store: Store, key: str, manifest: bytes) -> bytes:
     if store.create(key, manifest):
         return manifest
     theirs = store.read(key)
+    _refuse_fence(key, theirs)
     if parse_manifest(theirs).files != parse_manifest(manifest).files:
         raise CheckError(f"{key}: another run published this version with other content; ours was not published")
     return theirs
+
+
+def _refuse_fence(key: str, found: bytes | None) -> bytes | None:
+    if found is not None and is_fence(found):
+        raise CheckError(
+            f"{key}: this run was quiet too long while publishing, and {json.loads(found)['fenced_by']} took over its "
+            "date; nothing of it was published. To publish it after all, raise `attempt`"
+        )
+    return found
 
 
 def _parent(store: Store, dataset: str) -> str | None:

@@ -12,6 +12,7 @@ from typing import Any
 from sweetspot import ids
 from sweetspot.engines.revision import check_safe, local_directory, model_revision
 from sweetspot.errors import CheckError
+from tasks._seams import seam
 from tasks._store import Store
 
 
@@ -76,10 +77,12 @@ def commit_policy(store_uri: str, prefix: str, folder: Path, facts: Mapping[str,
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
         data = path.read_bytes()
         store.commit(f"{prefix}/{path.name}", data)
+        seam("policy_file_committed")
         files.append({"path": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
     revision = model_revision(str(folder), "")
     marker = ids.canonical_json({"revision": revision, "files": files, **facts})
     store.commit(f"{prefix}/policy.json", marker)
+    seam("policy_committed")
     return PolicyRef(prefix, revision, store_uri)
 
 
@@ -100,6 +103,7 @@ def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
     data = ids.canonical_json({"policy": policy.to_json(), "trained_on": version})
     if before != data and not store.swap(_pointer(dataset), before, data):
         raise CheckError(f"{_pointer(dataset)}: another run promoted a policy meanwhile; ours is kept, not promoted")
+    seam("promoted")
 
 
 def _pointer(dataset: str) -> str:

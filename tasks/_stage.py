@@ -143,8 +143,9 @@ def run_stage(
         for done, _ in enumerate(_ray.map_chunks(plan.open, todo, settings=run.cluster, models=stage.models), 1):
             run.progress(stage.name, chunks - len(todo) + done, chunks)
     ref = finish_table(store, stage, location, key, chunks=chunks, run=run)
-    ref = replace(ref, notes=notes(ref))
-    return replace(commit_table(store, ref), reused_chunks=chunks - len(todo), seconds=time.monotonic() - started)
+    # The seconds are committed too: a run that is started again must write the very same report.
+    ref = replace(ref, notes=notes(ref), seconds=round(time.monotonic() - started, 3))
+    return replace(commit_table(store, ref), reused_chunks=chunks - len(todo))
 
 
 def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks: int, run: Run) -> TableRef:

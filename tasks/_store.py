@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 
 from sweetspot.errors import CheckError, ConfigError, StoreError
 from tasks._s3 import S3Bucket, open_bucket
+from tasks._seams import seam
 
 _KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*$")
 SCHEMES = ("file", "s3")
@@ -189,6 +190,7 @@ def _complete_file(folder: Path, data: bytes) -> Iterator[str]:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        seam("file_written")
         yield name
     finally:
         Path(name).unlink(missing_ok=True)

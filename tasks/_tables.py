@@ -22,6 +22,7 @@ import pyarrow as pa
 from sweetspot import ids, schemas
 from sweetspot.delivery.books import Book
 from sweetspot.schemas import Schema
+from tasks._seams import seam
 from tasks._store import Store, encode_table
 
 SCHEMAS = {schema.name: schema for schema in schemas.TABLES}
@@ -127,9 +128,11 @@ def commit_chunk(
         else None,
         "book": book.to_json(),
     }
+    seam("part_committed")
     key = f"{location}/{chunk_key(index)}"
     if not store.create(key, ids.canonical_json(receipt)):
         return json.loads(store.read(key))
+    seam("receipt_committed")
     return receipt
 
 
@@ -152,9 +155,11 @@ def find_table(store: Store, location: str) -> TableRef | None:
 
 def commit_table(store: Store, ref: TableRef) -> TableRef:
     """Make the chunks one table; the first commit of a location counts and is what is returned."""
+    seam("chunks_committed")
     fields = {key: value for key, value in ref.to_json().items() if key not in ("reused_chunks", "store")}
     if not store.create(f"{ref.location}/table.json", ids.canonical_json(fields)):
         return find_table(store, ref.location) or ref
+    seam("table_committed")
     return ref
 
 

@@ -20,6 +20,7 @@ from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
 from tasks._dates import claim_date, is_fence
 from tasks._facts import gather_facts
+from tasks._seams import seam
 from tasks._store import Store, encode_table
 from tasks._tables import TableRef
 
@@ -107,6 +108,7 @@ def deliver_dataset(
         draft = _manifest(tables, facts, files, version=version, dataset=dataset)
         documents = _documents(gather_facts(draft, tables, ends))
         files += [_put_bytes(store, root, path, data, rows=0) for path, data in documents.items()]
+        seam("documents_committed")
         final = replace(
             draft,
             files=tuple(files),
@@ -114,8 +116,10 @@ def deliver_dataset(
             nonce=uuid4().hex,
         )
         claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
+        seam("date_claimed")
         done = _publish(store, f"{root}/manifest.json", canonical_json(final))
     _move_latest(store, dataset, version, facts.logical_date, done)
+    seam("latest_moved")
     return DeliveredVersion(
         uri=f"{store_uri}/{root}",
         dataset=dataset,
@@ -130,6 +134,7 @@ def _first_try(store: Store, delivered: TableRef, facts: Publication) -> str:
     """When this version was first about to be published: a resumed run must write the same documents."""
     key = f"{delivered.location}/published-{facts.logical_date}.json"
     store.create(key, ids.canonical_json({"created_utc": facts.created_utc}))
+    seam("first_try_noted")
     return str(json.loads(store.read(key))["created_utc"])
 
 
@@ -175,6 +180,7 @@ def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
 
 def _put_bytes(store: Store, root: str, path: str, data: bytes, *, rows: int) -> FileEntry:
     store.commit(f"{root}/{path}", data)
+    seam("data_file_committed")
     return FileEntry(path=path, bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
 
 
@@ -226,6 +232,7 @@ def _documents(facts: VersionFacts) -> dict[str, bytes]:
 def _publish(store: Store, key: str, manifest: bytes) -> bytes:
     """Create the manifest; if another publisher was first, theirs counts when it holds the same files."""
     if store.create(key, manifest):
+        seam("manifest_committed")
         return manifest
     theirs = store.read(key)
     _refuse_fence(key, theirs)

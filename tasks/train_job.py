@@ -21,6 +21,7 @@ from sweetspot.errors import CheckError
 from sweetspot.training import EvaluationResult, TrainingResult, compare, decide, divergence, evaluate, train_policy
 from tasks import _ray
 from tasks._policies import commit_policy
+from tasks._seams import seam
 from tasks._store import Store
 from tasks.train_policy import TrainRequest
 
@@ -40,6 +41,7 @@ def main(store_uri: str, prefix: str) -> None:
     )
     for reason in divergence(result):
         raise CheckError(reason)
+    seam("trained")
     before, after = _exam(request, scratch / "policy")
     facts = _facts(request, result, before, after)
     request.version.manifest()  # the version trained on is still the one that was pinned

@@ -8,6 +8,7 @@ from sweetspot import ids
 from sweetspot.config import Evaluation, Sampling, Training
 from tasks import _ray
 from tasks._policies import PolicyRef, promote
+from tasks._seams import seam
 from tasks._stage import Run
 from tasks._store import Store
 from tasks._tables import TableRef
@@ -88,6 +89,7 @@ def train_policy(request: TrainRequest, run: Run) -> TrainedPolicy:
     fields = request.to_json()
     prefix = f"{run.dataset}/policies/{_identity(request)}"
     store.create(f"{prefix}/request.json", ids.canonical_json(fields))
+    seam("request_committed")
     done = store.read_if_there(f"{prefix}/policy.json")
     if done is None:
         with _ray.cluster(run.cluster) as dashboard:

@@ -1,0 +1,108 @@
+"""Whole nights in one process each, from scored responses to a promoted policy, made to be killed and run again.
+
+Started once: it imports everything, then forks a process per line of input, `{"folder", "crash", "train"}`, and
+answers each with the exit status (negative: the signal it died of). Each chunk that is worked is noted in
+FOLDER/worked.txt.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+
+import transformers.models.llama.modeling_llama  # noqa: F401  (here, once, and not in every fork)
+from scored_world import RATERS, curate, make_world
+
+import sweetspot.engines.samplers
+import sweetspot.training.job  # noqa: F401
+from sweetspot.config import Evaluation, Prompts, Sampling, Training
+from tasks import _ray, _seams, train_job
+from tasks._policies import start_policy
+from tasks._versions import open_version
+from tasks.deliver_dataset import Publication, deliver_dataset
+from tasks.train_policy import TrainRequest, train_policy
+
+WORLD = Path(__file__).resolve().parents[2] / "deployments" / "world"
+PROMPTS = 40
+FACTS = Publication("run", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
+
+
+def rows() -> list[dict]:
+    """Real prompts of the embedded world; the right answer scores best, its cuts and repeats worse."""
+    made = []
+    for line in (WORLD / "prompts.jsonl").read_text().splitlines()[:PROMPTS]:
+        given = json.loads(line)
+        answer = given["answer"]
+        for place, text in enumerate((answer, answer + answer, answer[:1] + "x", "no", "x" + answer)):
+            scores = {rater: 4.0 - place + 0.1 * number for number, rater in enumerate(RATERS)}
+            made.append({**given, "response": text, "model": f"m{place}", **scores})
+    return made
+
+
+def note_worked(folder: Path) -> None:
+    """Work chunks in this process and write down which."""
+
+    def map_chunks(open_work, chunks, **_):
+        work = open_work()
+        for index in chunks:
+            receipt = work(index)
+            with (folder / "worked.txt").open("a") as notes:
+                notes.write(f"{receipt['book']['stage']} {index}\n")
+            yield receipt
+
+    _ray.map_chunks = map_chunks
+
+
+def main(folder: Path, *, training: bool) -> None:
+    """Curate and publish; train and promote if asked to."""
+    note_worked(folder)
+    _ray.run_job = lambda module, arguments, **_: train_job.main(*arguments)
+    tempfile.tempdir = str(folder)  # scratch of the training job
+    prompts = Prompts(
+        source=str(folder / "scored.jsonl"), starts_from="responses", score_columns=list(RATERS),
+        answer_column="answer", held_out_fraction=0.2,
+    )  # fmt: skip
+    world = curate(make_world(folder, rows(), prompts=prompts))
+    deliver_dataset(world.tables, FACTS, store_uri=world.config.store, dataset="tiny")
+    if not training:
+        return
+    request = TrainRequest(
+        version=open_version(world.config.store, "tiny"),
+        start=start_policy(str(WORLD / "policy")),
+        prompts=world.tables["prompts"],
+        sampling=Sampling(policy=str(WORLD / "policy"), max_tokens=8),
+        training=Training(epochs=1, batch_size=8),
+        evaluation=Evaluation(samples=2, min_gain=-1.0, max_chosen_drop=1e9),
+    )
+    assert train_policy(request, world.run).promoted
+
+
+def serve() -> None:
+    """One night per line of input, each in a process of its own."""
+    for line in sys.stdin:
+        wanted = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            run_and_exit(Path(wanted["folder"]), crash=wanted["crash"], training=wanted["train"])
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
+def run_and_exit(folder: Path, *, crash: str | None, training: bool) -> None:
+    """The forked process: never returns."""
+    os.dup2(os.open(folder / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 1)
+    os.dup2(1, 2)
+    if crash:
+        os.environ[_seams.CRASH] = crash
+    try:
+        main(folder, training=training)
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    serve()

@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike
 from sweetspot._checks import BoolArray, FloatArray, IntArray, as_count, as_scalar, require_choice
 from sweetspot._completion_fits import (
     METHODS,
-    RANK_SLACK,
     RPCA_METHODS,
+    RPCA_TIE,
     TIE,
     CompletionTask,
     Fit,
@@ -20,8 +20,9 @@ from sweetspot._completion_fits import (
     require_possible,
 )
 from sweetspot._graph import comparison_graph
-from sweetspot._pair_ranking import default_threshold, doubtful_warning, flagged_rows, share_beyond
+from sweetspot._pair_ranking import default_threshold, flagged_rows, share_beyond
 from sweetspot._preference_matrix import LINKS, read_matrix
+from sweetspot._selection import median
 
 _CROSS_CHECK_LIMIT = 0.02
 
@@ -45,7 +46,8 @@ class CompletionResult:
         threshold: |corruption| beyond which an entry stands against the fit.
         method: The method used.
         rank: Numerical rank of L.
-        identifiable: False when the corruption is more than the method can separate.
+        identifiable: False when the corruption is more than the method can separate: L of robust PCA has a
+            rank beyond the expected one plus 2, or `lad` warns `majority_doubtful`.
         cross_check: Share of pairs ordered differently by `lad` and `pssv`; None if not computed.
         warnings: Each starts with a code and a colon.
     """
@@ -98,9 +100,9 @@ def complete(
 
     Returns:
         CompletionResult. Entries are flagged as rows are in `lad`; by `flip_mixture` where it takes a
-        pair to be swapped; never by `bradley_terry`. Warning codes: those of the method,
-        `disconnected`, `unverifiable`, `few_items`, `one_vote`, `beyond_identifiable`, `two_stage`,
-        `estimators_disagree` (`cross_check` > 0.02).
+        pair to be swapped, in components of at least 4 items; never by `bradley_terry`. Warning codes:
+        those of the method, `disconnected`, `unverifiable`, `few_items`, `one_vote`, `two_stage`,
+        `beyond_identifiable`, `estimators_disagree` (`cross_check` > 0.02).
 
     Raises:
         ContractError: bad input; no observed pair; a rate of 0 or 1 without `votes`; a vote method
@@ -114,8 +116,9 @@ def complete(
     Notes:
         The paper completes first and then runs robust PCA (`two_stage`). Here observed and missing
         entries are treated in one stage, and Bradley-Terry data by `lad`, which knows the column
-        space of L. `ranking` breaks ties closer than 1e-9 by index; for rank above 2 it sorts by Copeland
-        wins of L, then score.
+        space of L. The vote methods work in logits; with `probit` their scores are divided by 1.702.
+        `ranking` takes scores closer than 1e-9 (robust PCA: 1e-6) of the median |margin| as ties and
+        breaks them by index; for rank above 2 it sorts by Copeland wins of L, then score.
     """
     require_choice("method", method, METHODS)
     expected = as_count("rank", rank, low=1)
@@ -123,10 +126,7 @@ def complete(
     data = read_matrix(matrix, kind=kind, link=link, votes=votes)
     task = CompletionTask(data, comparison_graph(data.pairs), expected, limit)
     require_possible(task, method)
-    if method == "auto":
-        fit, cross_check = fit_auto(task)
-    else:
-        fit, cross_check = fit_method(task, method), None
+    fit, cross_check = fit_auto(task) if method == "auto" else (fit_method(task, method), None)
     return _describe(task, fit, cross_check)
 
 
@@ -139,10 +139,6 @@ def _describe(task: CompletionTask, fit: Fit, cross_check: float | None) -> Comp
     flagged = flagged_rows(pairs, graph, beyond) if fit.flagged is None else fit.flagged
     corrupted_share = share_beyond(pairs, beyond)
     rank = numerical_rank(fit.margin)
-    if fit.method in RPCA_METHODS:
-        identifiable = rank <= fit.expected_rank + RANK_SLACK
-    else:
-        identifiable = not doubtful_warning(corrupted_share)
     scores = mean_margins(task, fit.margin)
     return CompletionResult(
         preference=LINKS[task.data.link][1](fit.margin),
@@ -151,7 +147,7 @@ def _describe(task: CompletionTask, fit: Fit, cross_check: float | None) -> Comp
         corruption=task.skew(corruption),
         flagged=task.symmetric(flagged),
         scores=scores,
-        ranking=_ranking(task, fit.margin, scores, rank),
+        ranking=_ranking(task, fit, scores, rank),
         corrupted_share=corrupted_share,
         flip_rate=float(flagged.mean()) if fit.flip_rate is None else fit.flip_rate,
         component=graph.component,
@@ -159,16 +155,18 @@ def _describe(task: CompletionTask, fit: Fit, cross_check: float | None) -> Comp
         threshold=limit,
         method=fit.method,
         rank=rank,
-        identifiable=identifiable,
+        identifiable=fit.identifiable,
         cross_check=cross_check,
-        warnings=fit.warnings + _warnings(task, rank, identifiable, cross_check),
+        warnings=fit.warnings + _warnings(task, rank, fit.identifiable, cross_check),
     )
 
 
-def _ranking(task: CompletionTask, margin: FloatArray, scores: FloatArray, rank: int) -> IntArray:
+def _ranking(task: CompletionTask, fit: Fit, scores: FloatArray, rank: int) -> IntArray:
     """Items by component, then (for rank > 2) Copeland wins, then score, then index."""
-    wins = np.count_nonzero(margin > TIE, axis=1) if rank > 2 else np.zeros(task.n_items)
-    return np.lexsort((np.arange(task.n_items), -np.round(scores, 9), -wins, task.graph.component))
+    size = np.abs(fit.margin[np.triu(task.known, 1)])
+    tie = (RPCA_TIE if fit.method in RPCA_METHODS else TIE) * (median(size) or float(size.max()) or 1.0)
+    wins = np.count_nonzero(fit.margin > tie, axis=1) if rank > 2 else np.zeros(task.n_items)
+    return np.lexsort((np.arange(task.n_items), -np.round(scores / tie), -wins, task.graph.component))
 
 
 def _warnings(task: CompletionTask, rank: int, identifiable: bool, cross_check: float | None) -> tuple[str, ...]:

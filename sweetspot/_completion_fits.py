@@ -6,7 +6,8 @@ import numpy as np
 
 from sweetspot._checks import BoolArray, FloatArray
 from sweetspot._graph import ComparisonGraph
-from sweetspot._preference_matrix import ObservedPairs
+from sweetspot._pair_ranking import doubtful_warning
+from sweetspot._preference_matrix import LOGITS_PER_UNIT, ObservedPairs
 from sweetspot._ranking_lad import lad
 from sweetspot._ranking_votes import bradley_terry, flip_mixture
 from sweetspot._selection import median
@@ -15,26 +16,28 @@ from sweetspot.rpca import pcp, pssv
 
 METHODS = ("auto", "lad", "pcp", "pssv", "two_stage", "flip_mixture", "bradley_terry")
 RPCA_METHODS = ("pcp", "pssv", "two_stage")
-RANK_SLACK = 2
-TIE = 1e-9
+# Scores closer than this share of the typical margin are equal; robust PCA stops at 1e-7 of the matrix.
+TIE, RPCA_TIE = 1e-9, 1e-6
 
 _VOTE_METHODS = ("flip_mixture", "bradley_terry")
-_RANK_TOLERANCE = 1e-6
+_RANK_SLACK, _RANK_TOLERANCE = 2, 1e-6
 _IMPUTE_STEPS, _IMPUTE_TOLERANCE = 500, 1e-6
 # When a fit of rank 4 explains a matrix so much better than scores do, preferences are not transitive.
 _GENERAL_RANK, _GENERAL_MIN_ITEMS, _GENERAL_GAIN, _EXACT_MEDIAN = 4, 16, 0.1, 1e-3
 _CROSS_CHECK_MAX_ITEMS = 200
 _MIXTURE_VOTES = 3
+# Two comparisons of each of three items cannot show which one was swapped.
+_MIN_ITEMS_TO_SEE_A_SWAP = 4
 
 
 @dataclass(frozen=True)
 class Fit:
-    """What one method found: L, and what only it knows."""
+    """What one method found: L, whether it could separate the corruption, and what only it knows."""
 
     method: str
     margin: FloatArray
     warnings: tuple[str, ...]
-    expected_rank: int
+    identifiable: bool
     flip_rate: float | None = None
     flagged: BoolArray | None = None
 
@@ -125,20 +128,24 @@ def _fit_lad(task: CompletionTask) -> Fit:
         weight=task.data.weight,
         threshold=task.threshold,
     )
-    return Fit("lad", task.within_components(found.scores), found.warnings, 2)
+    identifiable = not doubtful_warning(found.corrupted_share)
+    return Fit("lad", task.within_components(found.scores), found.warnings, identifiable)
 
 
 def _fit_votes(task: CompletionTask, method: str) -> Fit:
+    """Scores from the counts themselves, brought from logits to the unit of the link."""
     pairs, low, high = task.data.pairs, task.data.wins_low, task.data.wins_high
     if low is None or high is None:
         raise ContractError(f"method: got {method!r}, expected kind='votes'. Use method='lad'.")
+    unit = LOGITS_PER_UNIT[task.data.link]
     if method == "bradley_terry":
         found = bradley_terry(pairs.first, pairs.second, low, high, n_items=task.n_items)
-        nothing = np.zeros(len(pairs), dtype=np.bool_)
-        return Fit(method, task.within_components(found.scores), found.warnings, 2, 0.0, nothing)
+        margin = task.within_components(found.scores / unit)
+        return Fit(method, margin, found.warnings, True, 0.0, np.zeros(len(pairs), dtype=np.bool_))
     mixture = flip_mixture(pairs.first, pairs.second, low, high, n_items=task.n_items)
-    margin = task.within_components(mixture.scores)
-    return Fit(method, margin, mixture.warnings, 2, mixture.flip_rate, mixture.corrupted)
+    margin = task.within_components(mixture.scores / unit)
+    swapped = mixture.corrupted & (task.graph.size[pairs.first] >= _MIN_ITEMS_TO_SEE_A_SWAP)
+    return Fit(method, margin, mixture.warnings, True, mixture.flip_rate, swapped)
 
 
 def _fit_rpca(task: CompletionTask, method: str, rank: int) -> Fit:
@@ -155,7 +162,7 @@ def _fit_rpca(task: CompletionTask, method: str, rank: int) -> Fit:
             "comparison, use method='auto'",
         )
     margin = np.where(task.known, 0.5 * low_rank - 0.5 * low_rank.T, 0.0)
-    return Fit(method, margin, warnings, rank)
+    return Fit(method, margin, warnings, numerical_rank(margin) <= rank + _RANK_SLACK)
 
 
 def hard_impute(matrix: FloatArray, observed: BoolArray, *, rank: int) -> FloatArray:
@@ -201,7 +208,7 @@ def _general_rank(task: CompletionTask, plain: Fit) -> Fit | None:
     except ConvergenceError:
         return None
     better = median(np.abs(task.corruption(fit.margin))) < _GENERAL_GAIN * typical
-    return fit if better and numerical_rank(fit.margin) <= _GENERAL_RANK + RANK_SLACK else None
+    return fit if better and fit.identifiable else None
 
 
 def _cross_check(task: CompletionTask, plain: Fit) -> float | None:

@@ -115,7 +115,9 @@ class ComparisonGraph:
 def checked_pairs(i: ArrayLike, j: ArrayLike, n_items: int) -> Pairs:
     """Validate a pair list: indices in [0, n_items), equal lengths, no item compared with itself."""
     n = as_count("n_items", n_items, low=1)
-    first, second = as_integers("i", i), as_integers("j", j)
+    # A float beyond int64 becomes some index outside the range, which is refused below; the cast must not warn.
+    with np.errstate(invalid="ignore"):
+        first, second = as_integers("i", i), as_integers("j", j)
     require_shape("j", second, first.shape)
     rule = f"from 0 to n_items - 1 = {n - 1}"
     for name, index in (("i", first), ("j", second)):

@@ -7,7 +7,8 @@ import numpy as np
 
 from sweetspot._checks import FloatArray
 
-_MAX_STEPS, _CG_STEPS, _HALVINGS = 200, 500, 40
+# Curved valleys, where the flip rate and the scale of two items trade off, need over a thousand short steps.
+_MAX_STEPS, _CG_STEPS, _HALVINGS = 2000, 500, 40
 _ROUNDING = 1e-12
 _SUFFICIENT = 1e-4
 

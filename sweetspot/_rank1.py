@@ -22,7 +22,7 @@ _EPSILON_START, _EPSILON_DECAY, _EPSILON_FLOOR = 1.0, 0.93, 1e-8
 
 
 @dataclass(frozen=True)
-class Rank1Fit:
+class RaterFit:
     """Row-wise summary and rater lines: score = offset + scale * quality + residual."""
 
     offset: FloatArray
@@ -31,7 +31,7 @@ class Rank1Fit:
     residual: FloatArray
 
 
-def fit_rank1(table: NDArray[Any], offset: FloatArray, scale: FloatArray) -> Rank1Fit:
+def fit_rank1(table: NDArray[Any], offset: FloatArray, scale: FloatArray) -> RaterFit:
     """Fit min sum |z - alpha_k - beta_k * s| over s (R,), alpha, beta (K,), or keep the row median.
 
     Args:
@@ -40,7 +40,7 @@ def fit_rank1(table: NDArray[Any], offset: FloatArray, scale: FloatArray) -> Ran
         scale: Robust spread of each rater (K,); 0.0 leaves the rater out; at least one is > 0.
 
     Returns:
-        Rank1Fit: the fit, or the row median of z (alpha = 0, beta = 1) where that has the smaller sum
+        RaterFit: the fit, or the row median of z (alpha = 0, beta = 1) where that has the smaller sum
         of |z residual|; either way with quality of mean 0 and sd 1 over rated rows. Scale stays 0.0
         for raters left out.
 
@@ -67,7 +67,7 @@ def fit_rank1(table: NDArray[Any], offset: FloatArray, scale: FloatArray) -> Ran
     line_offset, line_scale = offset.copy(), scale.copy()
     line_offset[use] += scale[use] * alpha
     line_scale[use] *= beta
-    return Rank1Fit(line_offset, line_scale, s, residual)
+    return RaterFit(line_offset, line_scale, s, residual)
 
 
 def _start(n_raters: int) -> tuple[FloatArray, FloatArray]:

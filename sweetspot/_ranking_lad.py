@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sweetspot._checks import FloatArray, as_floats, as_nonnegative, as_scalar, require_shape
-from sweetspot._graph import checked_pairs, comparison_graph
+from sweetspot._graph import Pairs, checked_pairs, comparison_graph
 from sweetspot._lad import fit_lad
 from sweetspot._pair_ranking import PairRanking, default_threshold, doubtful_warning, flagged_rows, share_beyond
 
@@ -75,6 +75,11 @@ def lad(
     weights = np.ones(len(pairs)) if weight is None else as_nonnegative("weight", weight)
     require_shape("weight", weights, pairs.first.shape)
     limit = None if threshold is None else as_scalar("threshold", threshold, low=0.0, open_low=True)
+    return _rank(pairs, margins, weights, limit)
+
+
+def _rank(pairs: Pairs, margins: FloatArray, weights: FloatArray, limit: float | None) -> LadResult:
+    """Fit the rows of positive weight, then judge all rows by the fit."""
     used = weights > 0
     fitted = pairs.where(used)
     graph = comparison_graph(fitted)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import logit
 
 from sweetspot._ballot import Ballot, read_ballot, require_finite_maximum
 from sweetspot._checks import (
@@ -14,6 +15,8 @@ from sweetspot._checks import (
     require_choice,
     require_shape,
 )
+from sweetspot._graph import comparison_graph
+from sweetspot._lad import fit_lad
 from sweetspot._newton import Minimum, Point, minimise
 from sweetspot._pair_ranking import PairRanking
 from sweetspot._selection import median
@@ -30,6 +33,7 @@ KINDS = ("pair", "vote")
 _FEW_VOTES = 3
 _LOW_RATE, _HIGH_RATE = 1e-4, 0.49
 _START_RATES = (0.1, 0.4)
+_ROBUST_START_RATE = 0.25
 _MAX_MOVE = 3.0
 _RUNAWAY_MARGIN = 15.0
 
@@ -165,8 +169,9 @@ def flip_mixture(
         ConvergenceError: no stationary point (gradient <= 1e-3) was reached.
 
     Notes:
-        eps = sigma(t) / 2 is fitted in t from two starts, 0.1 and 0.4, both with the Bradley-Terry
-        scores; the better objective wins.
+        eps = sigma(t) / 2 is fitted in t. The objective has several minima when there are few items, so
+        three starts are tried and the best wins: the Bradley-Terry scores with eps 0.1 and 0.4, and the
+        least absolute deviations of the smoothed log-odds, which swaps move least, with 0.25.
     """
     ballot = read_ballot(i, j, wins_i, wins_j, n_items)
     require_choice("kind", kind, KINDS)
@@ -177,6 +182,11 @@ def flip_mixture(
         )
     if penalty == 0:
         require_finite_maximum(ballot)
+    return _mixture_result(ballot, penalty, prior, kind)
+
+
+def _mixture_result(ballot: Ballot, penalty: float, prior: tuple[float, float], kind: str) -> FlipMixtureResult:
+    """Fit the mixture, centre its scores, and describe that point."""
     found = _fit_mixture(ballot, penalty, prior, kind)
     x = np.append(ballot.graph.centred(found.x[:-1]), found.x[-1])
     objective = MixtureObjective(ballot.votes, penalty, prior, kind, x)
@@ -229,17 +239,23 @@ def _fit_scores(ballot: Ballot, ridge: float, epsilon: float) -> Minimum:
 
 
 def _fit_mixture(ballot: Ballot, ridge: float, prior: tuple[float, float], kind: str) -> Minimum:
-    """The better of the minima reached from the start rates; iterations are those of all of them."""
-    start = _fit_scores(ballot, ridge, 0.0)
+    """The best of the minima reached from the starts; iterations are those of all of them."""
+    plain = _fit_scores(ballot, ridge, 0.0)
+    votes = ballot.votes
+    margin = logit((votes.first + 0.5) / (votes.total + 1.0))
+    robust, steps = fit_lad(votes.pairs, comparison_graph(votes.pairs), margin, np.ones(margin.size))
+    starts = [(plain.x, rate) for rate in _START_RATES] + [(robust, _ROBUST_START_RATE)]
     target = max(1e-7, 1e-14 * ballot.total)
 
     def at(x: FloatArray) -> Point:
-        return MixtureObjective(ballot.votes, ridge, prior, kind, x).point()
+        return MixtureObjective(votes, ridge, prior, kind, x).point()
 
-    logits = [np.log(2 * rate) - np.log1p(-2 * rate) for rate in _START_RATES]
-    tried = [minimise(at, np.append(start.x, t), tolerance=target, max_move=_MAX_MOVE) for t in logits]
+    tried = [
+        minimise(at, np.append(scores, logit(2 * rate)), tolerance=target, max_move=_MAX_MOVE)
+        for scores, rate in starts
+    ]
     best = min(tried, key=lambda found: at(found.x).value)
-    steps = start.iterations + sum(found.iterations for found in tried)
+    steps += plain.iterations + sum(found.iterations for found in tried)
     return Minimum(best.x, best.gradient_norm, steps)
 
 

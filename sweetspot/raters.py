@@ -25,7 +25,7 @@ from sweetspot._checks import (
     reject_where,
     require_choice,
 )
-from sweetspot._rank1 import fit_rank1
+from sweetspot._rank1 import RaterFit, fit_rank1
 from sweetspot._row_order import count_down, row_means, row_medians
 from sweetspot._selection import column_medians, sample_rows
 from sweetspot.errors import ContractError
@@ -97,35 +97,37 @@ def consensus(scores: ArrayLike, *, method: str = "auto", threshold: float | Non
     Notes:
         If more than half of a rater's scores are equal (up to rounding), MAD is 0 and
         b_k = 1.2533 * mean |x - a_k|. A rater whose scores never vary, or that never scored, has
-        scale 0.0 and is left out. When
-        every rater is constant the quality is 0 for each rated row.
+        scale 0.0 and is left out. When every rater is constant the quality is 0 for each rated row.
         `reversed_rater` looks at 131072 random rows when there are more.
     """
     require_choice("method", method, METHODS)
     limit = None if threshold is None else as_scalar("threshold", threshold, low=0.0, open_low=True)
     table = _checked_scores(scores)
     used = ("median" if table.shape[1] < _RANK1_MIN_RATERS else "rank1") if method == "auto" else method
-    offset, scale = _standardisation(table)
-    if used == "rank1" and scale.any():
-        fit = fit_rank1(table, offset, scale)
-        offset, scale, quality, residual = fit.offset, fit.scale, fit.quality, fit.residual
-    else:
-        quality, residual = _standardised_rows(table, offset, scale, use_mean=used == "mean")
-    if limit is None:
-        limit = _default_threshold(residual)
-    correctable, outlier, disagreement = _flag_cells(residual, limit)
+    fit = _fit(table, used)
+    limit = _default_threshold(fit.residual) if limit is None else limit
+    correctable, outlier, disagreement = _flag_cells(fit.residual, limit)
     return ConsensusResult(
-        quality=quality,
-        rater_offset=offset,
-        rater_scale=scale,
-        residual=residual,
+        quality=fit.quality,
+        rater_offset=fit.offset,
+        rater_scale=fit.scale,
+        residual=fit.residual,
         correctable_per_row=correctable,
         outlier=outlier,
         disagreement=disagreement,
         threshold=limit,
         method=used,
-        warnings=_warnings(table, quality, scale),
+        warnings=_warnings(table, fit.quality, fit.scale),
     )
+
+
+def _fit(table: NDArray[np.generic], method: str) -> RaterFit:
+    """Lines of the raters, quality and residuals by `method`; all raters constant leaves nothing for `rank1`."""
+    offset, scale = _standardisation(table)
+    if method == "rank1" and scale.any():
+        return fit_rank1(table, offset, scale)
+    quality, residual = _standardised_rows(table, offset, scale, use_mean=method == "mean")
+    return RaterFit(offset, scale, quality, residual)
 
 
 def _checked_scores(scores: ArrayLike) -> NDArray[np.generic]:

@@ -1,4 +1,5 @@
 import warnings as python_warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -53,18 +54,22 @@ def test_small_matrices_are_recovered_at_the_published_rates(n, flips, share):
 def test_each_matrix_is_ranked_as_lad_ranks_it(flips, noise, observed):
     _, margins, _ = matrices(1, 25, 10, flips=flips, noise=noise, observed=observed)
     got = batched_lad(margins)
+    same = 0
     for b, matrix in enumerate(margins):
         i, j, single = by_lad(matrix)
         value = np.abs(matrix[i, j] - got.scores[b, i] + got.scores[b, j]).sum()
         assert value == pytest.approx(np.abs(single.residual).sum(), rel=1e-5, abs=1e-9)
         assert np.array_equal(got.component[b], single.component)
         assert np.array_equal(got.unverifiable[b], single.unverifiable)
-        if np.allclose(got.scores[b], single.scores, atol=1e-9):
+        # Where the minimiser is not unique the two may return different ones.
+        if np.allclose(got.scores[b], single.scores, rtol=0, atol=1e-9):
+            same += 1
             assert np.allclose(got.residual[b, i, j], single.residual, atol=1e-8)
             assert got.threshold[b] == pytest.approx(single.threshold, abs=1e-8)
             assert np.array_equal(got.corrupted[b, i, j], single.corrupted)
             assert np.allclose(got.corrupted_share[b], single.corrupted_share)
             assert got.flip_rate[b] == pytest.approx(single.flip_rate)
+    assert same >= 10
 
 
 def test_residual_is_skew_and_zero_where_nothing_was_observed():
@@ -148,10 +153,26 @@ def test_weights_act_as_in_lad_and_zero_takes_a_pair_out_of_the_fit():
         value = weight[b, i, j] @ np.abs(got.residual[b, i, j])
         assert value == pytest.approx(weight[b, i, j] @ np.abs(single.residual), rel=1e-6)
         assert got.residual[b, 0, 1] == pytest.approx(margins[b, 0, 1] - got.scores[b, 0] + got.scores[b, 1])
+        typical = np.median(np.abs(got.residual[b, i, j])[weight[b, i, j] > 0])
+        assert got.threshold[b] == pytest.approx(3 * 1.4826 * typical)
     alone = np.zeros((1, 3, 3))
     alone[0, 0, 1] = alone[0, 1, 0] = 1
     split = batched_lad(np.zeros((1, 3, 3)), weight=alone)
     assert split.component.tolist() == [[0, 0, 1]]
+
+
+def test_a_pair_across_components_is_never_flagged():
+    w, _, _ = matrices(7, 1, 9)
+    twice = np.concatenate([w, w], axis=1)
+    margins = twice[:, :, None] - twice[:, None]
+    margins[0, 0, 9], margins[0, 9, 0] = 99.0, -99.0
+    half = np.arange(18) < 9
+    weight = np.where(half[:, None] == half, 1.0, 0.0)[None]
+    got = batched_lad(margins, weight=weight)
+    assert got.component.tolist() == [[0] * 9 + [1] * 9]
+    assert got.residual[0, 0, 9] == pytest.approx(99.0)
+    assert not got.corrupted.any()
+    assert got.corrupted_share[0, 0] == pytest.approx(1 / 17)
 
 
 def test_a_given_threshold_and_the_default_are_per_matrix():
@@ -234,6 +255,9 @@ def asymmetric(gap):
 
 def test_skewness_is_checked_to_the_stated_tolerance():
     batched_lad(asymmetric(4e-8))
+    batched_lad(np.array([[[0, 0.01], [-0.01 + 9e-9, 0]]]))
+    with pytest.raises(ContractError, match="margins: 2 cells"):
+        batched_lad(np.array([[[0, 0.01], [-0.01 + 2e-8, 0]]]))
     with pytest.raises(ContractError, match=r"margins: 2 cells.*matrix 1, \[0, 1\] = 5 and \[1, 0\] = -5"):
         batched_lad(asymmetric(6e-8))
 
@@ -261,14 +285,8 @@ def test_bad_input_is_refused_with_the_place_and_the_reason(call, message):
 
 
 def test_an_unproven_matrix_is_named(monkeypatch):
-    class Short:
-        max_steps, first_check = 1, 1
-
-        def __getattr__(self, name):
-            return getattr(real, name)
-
-    real = _batched_lad.CONTROL
-    monkeypatch.setattr(_batched_lad, "CONTROL", Short())
+    short = replace(_batched_lad.CONTROL, max_steps=1, first_check=1, jump_floor=2.0, dual_rounds=1)
+    monkeypatch.setattr(_batched_lad, "CONTROL", short)
     _, margins, _ = matrices(0, 3, 9, flips=0.3, noise=1.0)
     margins[0] = 0.0
     with pytest.raises(ConvergenceError, match=r"margins: 2 matrices.*first: matrix 1"):

@@ -173,13 +173,25 @@ def test_a_row_of_weight_zero_is_not_an_edge_but_has_a_residual():
     assert held_out.flip_rate == pytest.approx(1 / i.size)
 
 
+def test_a_row_across_components_is_never_flagged():
+    w, i, j, margin, _ = bradley_terry_matrix(0, n=9)
+    first, second = np.concatenate([i, i + 9, [0]]), np.concatenate([j, j + 9, [9]])
+    got = lad(first, second, np.concatenate([margin, margin, [99.0]]), n_items=18, weight=[1.0] * 2 * i.size + [0.0])
+    assert got.component.tolist() == [0] * 9 + [1] * 9
+    assert got.residual[-1] == pytest.approx(99.0)
+    assert not got.corrupted.any()
+    assert not got.unverifiable.any()
+    assert got.corrupted_share[0] == pytest.approx(1 / 9)
+    assert np.allclose(got.scores[9:], w)
+
+
 def test_unverifiable_items_are_those_with_at_most_two_opponents():
     _w, i, j, margin, _ = bradley_terry_matrix(0, n=10)
-    for opponents in (1, 2, 3):
-        extra = np.arange(opponents)
+    for opponents, turned in ((1, False), (2, False), (3, False), (2, True), (3, True)):
+        extra, weak = np.arange(opponents), np.full(opponents, 10)
         got = lad(
-            np.append(i, np.full(opponents, 10)),
-            np.append(j, extra),
+            np.append(i, extra if turned else weak),
+            np.append(j, weak if turned else extra),
             np.append(margin, np.linspace(-30, 30, opponents)),
             n_items=11,
         )
@@ -282,6 +294,13 @@ def test_input_is_not_changed_and_results_have_the_promised_types():
     assert isinstance(got.flip_rate, float)
     assert isinstance(got.iterations, int)
     assert isinstance(got.warnings, tuple)
+
+
+def test_an_index_beyond_integers_is_refused_without_a_numpy_warning():
+    with python_warnings.catch_warnings():
+        python_warnings.simplefilter("error")
+        with pytest.raises(ContractError, match=r"i: 1 of 1 values.*from 0 to n_items - 1 = 1"):
+            lad([1e300], [0], [1.0], n_items=2)
 
 
 @pytest.mark.parametrize(

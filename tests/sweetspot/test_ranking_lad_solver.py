@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.optimize import linprog
@@ -85,8 +87,10 @@ def test_direct_and_iterative_solvers_reach_the_same_objective(monkeypatch):
     assert np.abs(iterative.residual).sum() == pytest.approx(np.abs(direct.residual).sum(), rel=2e-4)
 
 
+@pytest.mark.parametrize("rounds", [1, 4])
 @pytest.mark.parametrize("epsilon", [1.0, 0.1, 1e-3])
-def test_the_dual_bound_never_exceeds_the_minimum(epsilon):
+def test_the_dual_bound_never_exceeds_the_minimum(monkeypatch, epsilon, rounds):
+    monkeypatch.setattr("sweetspot._lad.CONTROL", replace(CONTROL, dual_rounds=rounds))
     for seed in range(8):
         rng = np.random.default_rng(seed)
         _, i, j, margin, _ = sparse_rows(seed, 8, 30, 0.3, noise=0.5)
@@ -98,6 +102,8 @@ def test_the_dual_bound_never_exceeds_the_minimum(epsilon):
         residual = problem.residual(rng.normal(size=8))
         bound = _dual_bound(problem, residual, smoothed_sign(residual, epsilon))
         assert bound <= -dual.fun + 1e-9
+        if rounds == 1:
+            continue
         best, _ = _iterate(problem)
         assert problem.objective(problem.residual(best)) == pytest.approx(-dual.fun, rel=1e-5)
 
@@ -116,19 +122,19 @@ def test_a_jump_lands_on_the_exact_fit_and_never_raises_the_objective():
     problem = problem_of(i, j, margin, 60)
     landed = _jump(problem, near, 0.2)
     assert np.abs(landed - landed.mean() - w).max() < 1e-9
-    noisy = problem_of(i, j, margin + np.random.default_rng(1).normal(size=1200), 60)
-    before = noisy.objective(noisy.residual(near))
-    assert noisy.objective(noisy.residual(_jump(noisy, near, 0.2))) <= before * (1 + 1e-8)
+    rng = np.random.default_rng(1)
+    noisy = problem_of(i, j, margin + rng.normal(size=1200), 60)
+    for epsilon in (1.0, 0.2, 0.01):
+        for spread in (0.02, 0.2, 1.0):
+            start = w + spread * rng.normal(size=60)
+            before = noisy.objective(noisy.residual(start))
+            assert noisy.objective(noisy.residual(_jump(noisy, start, epsilon))) <= before * (1 + 1e-8)
+        best, _ = _iterate(noisy)
+        assert np.array_equal(_jump(noisy, best, epsilon), best)
 
 
 def test_an_unproven_result_is_refused(monkeypatch):
-    class Short:
-        max_steps, first_check = 1, 1
-
-        def __getattr__(self, name):
-            return getattr(CONTROL, name)
-
-    monkeypatch.setattr("sweetspot._lad.CONTROL", Short())
+    monkeypatch.setattr("sweetspot._lad.CONTROL", replace(CONTROL, max_steps=1, first_check=1))
     _, i, j, margin, _ = sparse_rows(0, 40, 300, 0.3, noise=1.0)
     with pytest.raises(ConvergenceError, match=r"after 1 steps; expected within 1 %"):
         lad(i, j, margin, n_items=40)

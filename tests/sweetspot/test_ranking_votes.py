@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
-from scipy.special import expit
+from scipy.special import expit, logit
 from scipy.stats import kendalltau
 
+from sweetspot._newton import minimise
 from sweetspot.errors import ContractError, ConvergenceError
-from sweetspot.ranking import bradley_terry, flip_mixture
+from sweetspot.ranking import bradley_terry, flip_mixture, lad
 
 
 def codes(result):
@@ -113,6 +114,34 @@ def test_the_mixture_is_a_stationary_point_of_its_objective(kind, prior):
     assert got.gradient_norm <= 1e-3
 
 
+@pytest.mark.parametrize("kind", ["pair", "vote"])
+def test_the_mixture_is_the_best_of_three_starts_where_there_are_several_minima(monkeypatch, kind):
+    found = []
+
+    def recorded(at, x, **options):
+        end = minimise(at, x, **options)
+        found.append((x, end.x))
+        return end
+
+    monkeypatch.setattr("sweetspot._ranking_votes.minimise", recorded)
+    spread = []
+    for seed in range(8):
+        _, i, j, a, b, _ = voted_pairs(seed, n=8, votes=12, pair_flips=0.3)
+        plain = bradley_terry(i, j, a, b, n_items=8).scores
+        robust = lad(i, j, logit((a + 0.5) / (a + b + 1)), n_items=8).scores
+        found.clear()
+        got = flip_mixture(i, j, a, b, n_items=8, kind=kind)
+        starts = [start for start, _ in found[1:]]
+        assert np.allclose(
+            starts, [np.append(s, logit(2 * e)) for s, e in ((plain, 0.1), (plain, 0.4), (robust, 0.25))]
+        )
+        ends = [(end[:-1], expit(end[-1]) / 2) for _, end in found[1:]]
+        values = [0.005 * np.sum(s**2) - slow_log_likelihood(s, e, i, j, a, b, kind) for s, e in ends]
+        assert 0.005 * np.sum(got.scores**2) - got.log_likelihood == pytest.approx(min(values))
+        spread.append(max(values) - min(values))
+    assert np.count_nonzero(np.array(spread) > 1) >= 2
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_thirty_percent_swapped_pairs_are_estimated_and_found(seed):
     w, i, j, a, b, swapped = voted_pairs(seed, pair_flips=0.3)
@@ -170,6 +199,14 @@ def test_ten_thousand_votes_per_pair_stay_in_log_space():
             assert got.gradient_norm <= 1e-3
         plain = bradley_terry([0, 1], [1, 2], [1e4, 0], [0, 1e4], n_items=3, ridge=1e-3)
     assert plain.gradient_norm <= 1e-6 * 2e4
+
+
+def test_two_items_whose_votes_cannot_tell_flips_from_scale_still_converge():
+    # Every flip rate below 1/3 explains 2 : 1 equally well; the ridge prefers the smallest scores, so no flips.
+    got = flip_mixture([0], [1], [6e4], [3e4], n_items=2, kind="vote")
+    assert got.scores[0] - got.scores[1] == pytest.approx(np.log(2), abs=1e-3)
+    assert got.flip_rate < 1e-4
+    assert "at_boundary" in codes(got)
 
 
 @pytest.mark.parametrize("solver", [bradley_terry, flip_mixture])
@@ -246,6 +283,11 @@ def test_bradley_terry_without_votes_gives_zeros():
 def test_warnings_tell_few_votes_and_the_boundary():
     _, i, j, a, b, _ = voted_pairs(0, n=20, votes=2)
     assert "few_votes" in codes(flip_mixture(i, j, a, b, n_items=20))
+    _, i, j, a, b, _ = voted_pairs(0, n=20, votes=3, pair_flips=0.2)
+    assert "few_votes" not in codes(flip_mixture(i, j, a, b, n_items=20))
+    upper = flip_mixture(i, j, a, b, n_items=20, flip_prior=(1e5, 1.0))
+    assert 0.49 < upper.flip_rate < 0.5
+    assert "at_boundary" in codes(upper)
     _, i, j, a, b, _ = voted_pairs(0, n=20, votes=50)
     clean = flip_mixture(i, j, a, b, n_items=20)
     assert clean.flip_rate < 1e-4

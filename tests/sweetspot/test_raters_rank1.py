@@ -50,6 +50,16 @@ def test_fit_is_never_worse_than_the_row_median(seed):
     assert total_error(scores, unit, rank1) <= total_error(scores, unit, median) + 1e-9
 
 
+def test_lines_from_too_few_rows_give_way_to_the_row_median(monkeypatch):
+    _, _, _, scores = planted(0, 200, 5, noise=0.5, errors_per_row=1)
+    monkeypatch.setattr(_rank1, "_FIT_ROWS", 2)
+    median = consensus(scores, method="median")
+    got = consensus(scores, method="rank1")
+    z = (median.quality - median.quality.mean()) / median.quality.std()
+    assert np.allclose(got.quality, z)
+    assert np.allclose(got.rater_scale, median.rater_scale * median.quality.std())
+
+
 def test_no_small_change_of_the_lines_lowers_the_objective():
     _, _, _, scores = planted(2, 400, 6, noise=0.3, errors_per_row=1)
     got = consensus(scores, method="rank1")
@@ -105,6 +115,15 @@ def test_rows_with_one_score_do_not_bend_the_lines():
     assert np.allclose(got.scale / b, got.scale[0] / b[0], rtol=1e-6)
     assert np.abs(got.residual[~np.isnan(scores)]).max() < 1e-6
     assert np.allclose(np.argsort(got.quality), np.argsort(s))
+
+    _, _, _, noisy = planted(5, 300, 6, noise=0.4)
+    noisy[:100, 1:] = noisy[100:200, 0] = noisy[100:200, 2:] = np.nan
+    middle = np.nanmedian(noisy, axis=0)
+    whole, shared = fit_rank1(noisy, middle, np.ones(6)), fit_rank1(noisy[200:], middle, np.ones(6))
+    # Quality has another zero and unit without the other rows; relative to rater 0 the lines are the same.
+    assert np.allclose(whole.scale / whole.scale[0], shared.scale / shared.scale[0])
+    zero = [fit.offset - fit.offset[0] * fit.scale / fit.scale[0] for fit in (whole, shared)]
+    assert np.allclose(*zero)
 
 
 def test_long_tables_take_their_lines_from_a_spread_of_rows(monkeypatch):

@@ -80,6 +80,14 @@ def test_thirty_percent_flips_are_beyond_pcp_and_it_says_so(seed):
     assert [text.split(":")[0] for text in got.warnings] == ["beyond_identifiable"]
 
 
+@pytest.mark.parametrize("flips", [0.0, 0.02])
+def test_a_penalty_that_grows_slowly_completes_from_thirty_percent(flips):
+    truth, matrix, mask, _ = preference_matrix(0, observed=0.3, flips=flips)
+    got = pcp(matrix, mask)
+    assert error(got, truth) < 1e-6
+    assert got.rank == 2
+
+
 def test_knowing_the_rank_recovers_what_pcp_cannot():
     truth, matrix, mask, _ = preference_matrix(0, observed=0.7, flips=0.2)
     assert error(pcp(matrix, mask), truth) > 0.03

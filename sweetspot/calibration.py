@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from sweetspot._checks import BoolArray, FloatArray, IntArray
+from sweetspot._row_order import count_down, row_means, row_medians
 from sweetspot.errors import ContractError
-from sweetspot.raters import _flag_cells, _standardised_rows, consensus
+from sweetspot.raters import consensus
 
-FloatArray = NDArray[np.float64]
 SKEWED_ABOVE_SD = 50.0
+_BLOCK_CELLS = 1 << 15  # 256 KiB of scores: a block and its temporaries stay near the core
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,38 @@ def apply_calibration(scores: ArrayLike, calibration: Calibration) -> CleanedRow
         raise ContractError(
             f"scores: shape {table.shape}, expected (rows, {len(calibration.scale)}) as in the calibration"
         )
+    cleaned = CleanedRows(
+        quality=np.empty(len(table)),
+        usable=np.empty(len(table), dtype=np.int64),
+        outliers=np.empty(len(table), dtype=np.int64),
+        disagreement=np.empty(len(table), dtype=np.bool_),
+    )
+    step = max(_BLOCK_CELLS // table.shape[1], 1)
+    for start in range(0, len(table), step):
+        rows = slice(start, start + step)
+        columns = np.array(table[rows].T, order="C")
+        quality, usable, outliers, disagreement = _clean_block(columns, calibration)
+        cleaned.quality[rows], cleaned.usable[rows] = quality, usable
+        cleaned.outliers[rows], cleaned.disagreement[rows] = outliers, disagreement
+    return cleaned
+
+
+def _clean_block(columns: FloatArray, calibration: Calibration) -> tuple[FloatArray, IntArray, IntArray, BoolArray]:
+    """Quality, usable scores, outliers and disagreement (b,) of (K, b) scores, which are overwritten.
+
+    One pass while the block is near the core: a night has many more rows than any cache holds.
+    """
     scale = np.asarray(calibration.scale)
-    quality, residual = _standardised_rows(
-        table, np.asarray(calibration.offset), scale, use_mean=calibration.method == "mean"
-    )
-    _, outlier, disagreement = _flag_cells(residual, calibration.threshold)
-    return CleanedRows(
-        quality=quality,
-        usable=np.count_nonzero(~np.isnan(table) & (scale > 0), axis=1).astype(np.int64),
-        outliers=np.count_nonzero(outlier, axis=1).astype(np.int64),
-        disagreement=disagreement,
-    )
+    if not scale.any():
+        nothing = np.zeros(columns.shape[1], dtype=np.int64)
+        return np.where(np.isnan(columns).all(axis=0), np.nan, 0.0), nothing, nothing, nothing.astype(np.bool_)
+    columns -= np.asarray(calibration.offset)[:, None]
+    columns /= np.where(scale > 0, scale, np.nan)[:, None]
+    counts = count_down(~np.isnan(columns)) if np.isnan(columns.min()) else None
+    quality = (row_means if calibration.method == "mean" else row_medians)(columns, counts)
+    columns -= quality
+    np.abs(columns, out=columns)
+    far = count_down(columns > calibration.threshold)
+    usable = np.full(columns.shape[1], len(columns), dtype=np.int64) if counts is None else counts
+    disagreement = far > np.maximum(usable - 1, 0) // 2
+    return quality, usable, np.where(disagreement, 0, far), disagreement

@@ -1,7 +1,7 @@
 """Pairs by reward position: which two samples of one prompt become chosen and rejected."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,7 +26,7 @@ POSITIONS: dict[str, float] = {
 REASONS = np.array(["ok", "too_few", "sigma_zero", "no_gap", "same_text"])
 _OK, _TOO_FEW, _SIGMA_ZERO, _NO_GAP, _SAME_TEXT = range(5)
 
-_BLOCK_VALUES = 1 << 17  # 1 MiB of float64 per temporary: a block and its temporaries stay near the core
+_BLOCK_VALUES = 1 << 16  # half a MiB of float64 per temporary: a block and its temporaries stay near the core
 _CHOSEN_STREAM, _REJECTED_STREAM = 0, 1
 
 
@@ -64,17 +64,29 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Block:
-    """Rows (R,) of the table and their values (R, N); a missing sample is +inf and False in `present` (None: all True).
+    """Rows (R,) of the table and what their rules need.
 
-    `n` counts the samples of a row; `low` and `high` (R,) are the ends of its finite rewards.
+    A missing sample has the value of the row's mean, which moves neither mean nor spread, and is False in `present`
+    (None: nothing is missing). `n` counts the samples of a row, `low` and `high` (R,) are the ends of its rewards,
+    `lowest` and `highest` (R,) the first columns that hold them. `scratch` (R, N) may be overwritten.
     """
 
     rows: IntArray
     values: FloatArray
     present: NDArray[np.bool_] | None
     n: int | IntArray
-    low: FloatArray
-    high: FloatArray
+    mu: FloatArray
+    lowest: IntArray
+    highest: IntArray
+    scratch: FloatArray
+
+    @property
+    def low(self) -> FloatArray:
+        return self.values[np.arange(len(self.rows)), self.lowest]
+
+    @property
+    def high(self) -> FloatArray:
+        return self.values[np.arange(len(self.rows)), self.highest]
 
 
 def pair_positions(
@@ -175,32 +187,83 @@ def _blocks(samples: NDArray[Any]) -> Iterator[_Block]:
     """Cut (P, N) into blocks of rows with n >= 2."""
     n_prompts, n_samples = samples.shape
     step = max(1, _BLOCK_VALUES // max(n_samples, 1))
+    scratch = np.empty((step, n_samples))
     for start in range(0, n_prompts if n_samples >= 2 else 0, step):
         values = samples[start : start + step].astype(np.float64, order="C", copy=False)
         rows = np.arange(start, start + len(values))
-        present = np.isfinite(values)
-        if present.all():
-            yield _scaled(_Block(rows, values, None, n_samples, values.min(axis=1), values.max(axis=1)))
-            continue
-        n = np.count_nonzero(present, axis=1)
-        if n.min() < 2:
-            enough = n >= 2
-            rows, values, present, n = rows[enough], values[enough], present[enough], n[enough]
-        if len(rows):
-            high = np.where(present, values, -np.inf).max(axis=1)
-            values = np.where(present, values, np.inf)
-            yield _scaled(_Block(rows, values, present, n, values.min(axis=1), high))
+        with np.errstate(over="ignore", invalid="ignore"):
+            mu = values.sum(axis=1) / n_samples
+        lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
+        block = _Block(rows, values, None, n_samples, mu, lowest, highest, scratch[: len(values)])
+        # A finite sum says that nothing is missing, which spares a pass over the values.
+        if not np.isfinite(mu).all() or _is_extreme(np.maximum(block.high, -block.low)).any():
+            block = _with_care(rows, values, scratch)
+        if len(block.rows):
+            yield block
 
 
-def _scaled(block: _Block) -> _Block:
-    """Rows scaled by a power of two where their squares would overflow or vanish; no pick depends on the scale."""
-    exponent = np.frexp(np.maximum(block.high, -block.low))[1]
-    extreme = np.abs(exponent) > 400
-    if not extreme.any():
-        return block
-    shift = np.where(extreme, -exponent, 0)
-    values = np.ldexp(block.values, shift[:, None])
-    return replace(block, values=values, low=np.ldexp(block.low, shift), high=np.ldexp(block.high, shift))
+def _is_extreme(size: FloatArray) -> NDArray[np.bool_]:
+    """Where squares of values of this size would overflow or vanish."""
+    return np.abs(np.frexp(size)[1]) > 400
+
+
+def _with_care(rows: IntArray, values: FloatArray, scratch: FloatArray) -> _Block:
+    """A block with missing or extreme values, without its rows of fewer than two samples."""
+    present = np.isfinite(values)
+    n = np.count_nonzero(present, axis=1) if values.shape[1] > 255 else _count_few(present)
+    if n.min() < 2:
+        enough = n >= 2
+        rows, values, present, n = rows[enough], values[enough], present[enough], n[enough]
+    block = _filled(rows, np.where(present, values, 0.0), present, n, scratch)
+    if (extreme := _is_extreme(np.maximum(block.high, -block.low))).any():
+        # By a power of two, so that no pick depends on it.
+        exponent = np.where(extreme, -np.frexp(np.maximum(block.high, -block.low))[1], 0)
+        scaled = np.ldexp(np.where(present, values, 0.0), exponent[:, None])
+        block = _filled(rows, scaled, present, n, scratch)
+    return block
+
+
+def _filled(rows: IntArray, values: FloatArray, present: NDArray[np.bool_], n: IntArray, scratch: FloatArray) -> _Block:
+    """A block of `values`, 0 where they are missing; these are overwritten with the mean of their row."""
+    with np.errstate(over="ignore"):
+        mu = values.sum(axis=1) / n
+    np.copyto(values, mu[:, None], where=~present)
+    lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
+    block = _Block(rows, values, present, n, mu, lowest, highest, scratch[: len(rows)])
+    return replace(
+        block,
+        lowest=_pick_again(block, lowest, lambda again: values[again]),
+        highest=_pick_again(block, highest, lambda again: -values[again]),
+    )
+
+
+def _count_few(present: NDArray[np.bool_]) -> IntArray:
+    """True values per row of at most 255 columns; adding bytes is faster than counting."""
+    return np.add.reduce(present.view(np.uint8), axis=1, dtype=np.uint8).astype(np.int64)
+
+
+def _pick_again(
+    block: _Block, picked: IntArray, distance: Callable[[IntArray], FloatArray], ceiling: FloatArray | None = None
+) -> IntArray:
+    """`picked` (R,), the columns of least distance, looked for again where they are missing or not below the ceiling.
+
+    Ties aside that is seldom, so the mask is made only for those rows; `distance` gives theirs.
+    """
+    here = np.arange(len(picked))
+    wrong = np.zeros(len(picked), dtype=np.bool_) if ceiling is None else block.values[here, picked] >= ceiling
+    if block.present is not None:
+        wrong |= ~block.present[here, picked]
+    again = np.flatnonzero(wrong)
+    if len(again) == 0:
+        return picked
+    allowed = np.ones((len(again), block.values.shape[1]), np.bool_)
+    if ceiling is not None:
+        allowed &= block.values[again] < ceiling[again, None]
+    if block.present is not None:
+        allowed &= block.present[again]
+    picked = picked.copy()
+    picked[again] = np.where(allowed, distance(again), np.inf).argmin(axis=1)
+    return picked
 
 
 def _pick(block: _Block, plan: _Plan) -> tuple[IntArray, NDArray[np.int8]]:
@@ -222,17 +285,15 @@ def _choose(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None)
     if rule.position is None:
         return _draw(block, plan, rule, ceiling)
     if rule.position == -math.inf:
-        return block.values.argmin(axis=1)  # a sample below the ceiling exists only if the lowest is below it
+        return block.lowest  # a sample below the ceiling exists only if the lowest is below it
     if rule.position == math.inf and ceiling is None:
-        return (block.values == block.high[:, None]).argmax(axis=1)
+        return block.highest
     if rule.position == math.inf:
-        distance = -block.values
+        distance = np.negative(block.values, out=block.scratch)
     else:
-        distance = block.values - _target(block, rule.position, plan.ddof)[:, None]
+        distance = np.subtract(block.values, _target(block, rule.position, plan.ddof)[:, None], out=block.scratch)
         np.abs(distance, out=distance)
-    if ceiling is not None:
-        distance = np.where(block.values < ceiling[:, None], distance, np.inf)  # missing samples are above it
-    return distance.argmin(axis=1)
+    return _pick_again(block, distance.argmin(axis=1), lambda again: distance[again], ceiling)
 
 
 def _target(block: _Block, position: float, ddof: int) -> FloatArray:
@@ -241,14 +302,10 @@ def _target(block: _Block, position: float, ddof: int) -> FloatArray:
     Outside the range, and for n <= 2 + 2·position² always, the nearest sample is the end itself. Without the move a
     large position would make all distances equal by rounding.
     """
-    values, present = block.values, block.present
-    mu = (values if present is None else np.where(present, values, 0.0)).sum(axis=1) / block.n
-    centred = values - mu[:, None]
-    if present is not None:
-        centred = np.where(present, centred, 0.0)
+    centred = np.subtract(block.values, block.mu[:, None], out=block.scratch)
     sigma = np.sqrt(np.einsum("ij,ij->i", centred, centred) / (block.n - ddof))
     with np.errstate(over="ignore"):
-        target = mu + position * sigma
+        target = block.mu + position * sigma
     if position != 0:
         target = np.where(block.n <= 2 + 2 * position * position, math.copysign(math.inf, position), target)
     return np.clip(target, block.low, block.high)
@@ -257,14 +314,13 @@ def _target(block: _Block, position: float, ddof: int) -> FloatArray:
 def _draw(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None) -> IntArray:
     """Column (R,) of a uniform draw, or of the lowest reward in a uniform subset."""
     n_samples = block.values.shape[1]
-    present = block.present
-    numbers = np.arange(n_samples) if present is None else np.cumsum(present, axis=1) - 1
+    present = np.ones((1, 1), np.bool_) if block.present is None else block.present
+    numbers = np.arange(n_samples) if block.present is None else np.cumsum(present, axis=1) - 1
     keys = draw_keys(plan.seed, _CHOSEN_STREAM if ceiling is None else _REJECTED_STREAM, block.rows, numbers)
     if rule.name == "random":
-        candidates = block.values <= block.high[:, None] if ceiling is None else block.values < ceiling[:, None]
+        candidates = present if ceiling is None else present & (block.values < ceiling[:, None])
         return np.where(candidates, keys, LARGEST_KEY).argmin(axis=1)
-    if present is not None:
-        keys[~present] = LARGEST_KEY
+    keys = np.where(present, keys, LARGEST_KEY)
     last = min(plan.subset, n_samples) - 1
-    drawn = keys <= np.partition(keys, last, axis=1)[:, last : last + 1]
+    drawn = present & (keys <= np.partition(keys, last, axis=1)[:, last : last + 1])
     return np.where(drawn, block.values, np.inf).argmin(axis=1)

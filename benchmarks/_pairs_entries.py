@@ -208,6 +208,7 @@ PAIRING = Entry(
     floor=_pairing_floor,
     targets=(
         faster_than(_PANDAS_LONG.name, 5),
+        faster_than(_PANDAS_WIDE.name, 5),
         faster_than(_POLARS.name, 10),
         faster_than(_APPLY_FRAMES.name, 1000),
         memory_within(2),
@@ -223,7 +224,7 @@ PAIRING_MISSING = Entry(
     contestants=(_OURS_PAIRING, _PANDAS_LONG, _PANDAS_WIDE, _POLARS, _APPLY_FRAMES, _APPLY),
     agree=same_integers,
     floor=_pairing_floor,
-    targets=PAIRING.targets,
+    targets=(memory_within(2),),
 )
 
 _KEEP_ONE_OF, _LOWER, _MIN_COUNT = 10, -2.0, 30

@@ -1,5 +1,7 @@
 """Losses that change the margin or the reference of DPO: SimPO, DPO-Positive, HyPO and constrained PO."""
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
@@ -149,9 +151,8 @@ def cpo(
     margin = logps.chosen / chosen_tokens - logps.rejected / rejected_tokens
     weight, limit = non_negative("gamma", gamma), non_negative("max_offset", max_offset)
     offset = torch.zeros_like(logps.reference_chosen)
-    if weight > 0:  # 0 · e^(overflow) would be NaN
-        perplexities = (-logps.reference_chosen / chosen_tokens).exp() + (
-            -logps.reference_rejected / rejected_tokens
-        ).exp()
-        offset = (weight * perplexities).clamp(max=limit)
+    if weight > 0:
+        shift = math.log(weight)  # inside the exponent: a weight that the dtype rounds to 0, times inf, would be NaN
+        chosen_offset = (shift - logps.reference_chosen / chosen_tokens).exp()
+        offset = (chosen_offset + (shift - logps.reference_rejected / rejected_tokens).exp()).clamp(max=limit)
     return -logsigmoid(positive("beta", beta) * margin - offset)

@@ -1,5 +1,6 @@
 """Losses that combine label and rating: RDPO, RIPO, ML-RDPO and MixDPO."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -126,8 +127,9 @@ def _shifted_margin(logps: LogRatios, rating_gap: Tensor, beta: float, beta1: fl
     """Z - (beta / beta1)·D (B,)."""
     d = logps.difference
     gap = rating_gap_like(rating_gap, logps.policy_chosen)
-    weight = weight_in(d.dtype, "beta / beta1", positive("beta", beta) / above_zero("beta1", beta1))
-    return beta * d - weight * gap
+    scale = positive("beta", beta)
+    weight = weight_in(d.dtype, "beta / beta1", scale / above_zero("beta1", beta1))
+    return scale * d - weight * gap
 
 
 def ml_rating_dpo(
@@ -174,7 +176,8 @@ def ml_rating_dpo(
     weight = weight_in(z.dtype, "1 / (2 variance rated_fraction)", 1.0 / spread if spread > 0 else float("inf"))
     present = ~gap.isnan()
     residual = torch.where(present, gap, 0.0) - z
-    return -logsigmoid(z) + torch.where(present, weight * residual.square(), 0.0)
+    # The root goes inside the square: at infinite variance 0 · (D - z)² would be NaN where the square overflows.
+    return -logsigmoid(z) + torch.where(present, (math.sqrt(weight) * residual).square(), 0.0)
 
 
 def mixdpo(

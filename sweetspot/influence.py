@@ -118,10 +118,9 @@ def _levels(low: Any, high: Any) -> tuple[float, float]:
 def _bounds(name: str, values: FloatArray, levels: tuple[float, float]) -> FloatArray:
     """The two quantiles (2,), linearly interpolated."""
     with np.errstate(over="ignore"):
-        spread = values.max() - values.min()
-    if not math.isfinite(spread):
-        raise ContractError(f"{name}: the range of the values overflows float64. Rescale the score first.")
-    low, first, third, high = np.quantile(values, [levels[0], 0.25, 0.75, levels[1]], method="linear")
+        wide = not math.isfinite(values.max() - values.min())
+    scale = 0.5 if wide else 1.0  # interpolation subtracts neighbours, and halves of any two have a finite difference
+    low, first, third, high = np.quantile(values * scale, [levels[0], 0.25, 0.75, levels[1]], method="linear") / scale
     if first == third:
         raise ContractError(
             f"{name}: the interquartile range is 0 (both quartiles {first:g}), so there is no middle band. An implicit "

@@ -259,11 +259,19 @@ def _best(
 ) -> NDArray[np.int64]:
     """First `keep` of the eligible pairs by (log-odds, sum of clipped margins) descending, then index."""
     certain, open_ties = _split(eligible, log_odds[eligible], keep)
-    tied_sum = np.clip(margins[:, open_ties], lower, upper[:, None]).sum(axis=0)
+    tied_sum = _clipped_sum(margins[:, open_ties], lower, upper)
     above, last = _split(open_ties, tied_sum, keep - len(certain))
     pairs = np.sort(np.concatenate([certain, above, last[: keep - len(certain) - len(above)]]))
-    clipped_sum = np.clip(margins[:, pairs], lower, upper[:, None]).sum(axis=0)
+    clipped_sum = _clipped_sum(margins[:, pairs], lower, upper)
     return pairs[np.lexsort((-clipped_sum, -log_odds[pairs]))]
+
+
+def _clipped_sum(margins: FloatArray, lower: float, upper: FloatArray) -> FloatArray:
+    """Σ_k clip(m_k, L, U_k) of each pair; only the order counts, so a sum that would overflow is scaled down."""
+    clipped = np.clip(margins, lower, upper[:, None])
+    if max(abs(lower), float(upper.max())) > np.finfo(np.float64).max / len(upper):
+        clipped *= 0.5 ** len(upper).bit_length()
+    return clipped.sum(axis=0)
 
 
 def _split(candidates: NDArray[np.int64], key: FloatArray, keep: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

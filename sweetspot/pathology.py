@@ -150,13 +150,13 @@ def ches(chosen_hidden: Any, rejected_hidden: Any) -> Ches:
             f"rejected_hidden: got H = {rejected.shape[1]}, expected {chosen.shape[1]}, that of chosen_hidden. "
             "Take both from one layer of one model."
         )
+    n_chosen, n_rejected = len(chosen), len(rejected)
     with np.errstate(over="ignore", invalid="ignore"):
         plus, minus = chosen.sum(axis=0), rejected.sum(axis=0)
-        products = np.array([plus @ minus, plus @ plus])
-    require("inner products of the summed hidden states", products, np.isfinite(products), "values float64 can hold")
-    inner, norm = products.tolist()
-    n_chosen, n_rejected = len(chosen), len(rejected)
-    return Ches(inner - norm, inner / (n_chosen * n_rejected) - norm / n_chosen**2)
+        inner, norm = plus @ minus, plus @ plus
+        scores = np.array([inner - norm, inner / (n_chosen * n_rejected) - norm / n_chosen**2])
+    require("scores of the summed hidden states", scores, np.isfinite(scores), "values float64 can hold")
+    return Ches(*scores.tolist())
 
 
 def _optional(like: FloatArray, **two: Any) -> tuple[FloatArray, FloatArray] | None:
@@ -198,7 +198,11 @@ def _per_token(
 ) -> FloatArray:
     require("chosen_lengths", chosen_lengths, chosen_lengths > 0, "lengths > 0")
     require("rejected_lengths", rejected_lengths, rejected_lengths > 0, "lengths > 0")
-    return chosen / chosen_lengths - rejected / rejected_lengths
+    with np.errstate(over="ignore"):
+        means = chosen / chosen_lengths, rejected / rejected_lengths
+    for name, mean in zip(("chosen_lengths", "rejected_lengths"), means, strict=True):
+        require(f"reference log-prob / {name}", mean, np.isfinite(mean), "a quotient that float64 can hold")
+    return _difference(**{"chosen per token": means[0], "rejected per token": means[1]})
 
 
 def _stuck_time(logit: FloatArray, beta: float) -> FloatArray:

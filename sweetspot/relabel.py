@@ -110,13 +110,17 @@ def _are_messages(value: Any) -> bool:
 
 def _rating(index: int, pair: Mapping[str, Any], key: str) -> float:
     value = pair[key]
-    if value is None or (isinstance(value, Real) and math.isnan(value)):
+    if value is None or (isinstance(value, Real) and value != value):  # math.isnan overflows on huge integers
         raise MissingRatingError(
             f"pairs[{index}]: {key} is {value}, expected a rating. Rate or drop the pair; a missing rating is never 0."
         )
-    if not isinstance(value, Real) or isinstance(value, bool | np.bool_) or math.isinf(value):
+    try:
+        rating = float(value) if isinstance(value, Real) and not isinstance(value, bool | np.bool_) else math.inf
+    except OverflowError:  # an integer beyond float64
+        rating = math.inf
+    if math.isinf(rating):
         raise ContractError(f"pairs[{index}]: {key} is {value!r}, expected a finite number. Repair the row first.")
-    return float(value)
+    return rating
 
 
 def _swapped(index: int, pair: Mapping[str, Any]) -> Row:
@@ -144,6 +148,8 @@ def _partner(key: Any) -> Any:
 def _negated(index: int, key: str, value: Any) -> Any:
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise ContractError(f"pairs[{index}]: {key} is {value!r}, expected a number or None. Repair the row first.")
+    if isinstance(value, np.integer):
+        value = int(value)  # unsigned and smallest values have no negative of their own type
     return 0 - value  # not -value, which would turn 0.0 into -0.0
 
 

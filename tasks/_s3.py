@@ -90,7 +90,10 @@ class S3Bucket:
             found = self.read(key)
             if found == data or found != expected or tag is None:
                 return found == data
-            return self._put(key, data, IfMatch=tag) or self._lost_race(key, tag)
+            # Some servers (Ceph) want the tag without the quotes they show it in.
+            return any(self._put(key, data, IfMatch=form) for form in (tag, tag.strip('"'))) or self._lost_race(
+                key, tag
+            )
 
         return self._until_clear("move", key, exchange)
 

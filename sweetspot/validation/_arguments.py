@@ -1,6 +1,7 @@
 """Checks of arguments that the validation functions share; every failure is a `ContractError`."""
 
 from collections.abc import Sequence
+from numbers import Real
 from statistics import NormalDist
 
 import numpy as np
@@ -15,7 +16,10 @@ def float_array(values: ArrayLike, name: str, *, ndim: int, missing: bool = Fals
         array = np.asarray(values)
         if array.dtype.kind not in "biufO":
             raise TypeError(f"the entries are of type {array.dtype}")
-        array = array.astype(np.float64, copy=False)
+        if array.dtype.kind == "O" and any(isinstance(entry, str | bytes) for entry in array.flat):
+            raise TypeError("some entries are text")  # the cast below would read "1" as 1
+        with np.errstate(over="ignore"):  # an extended float beyond float64 becomes inf, which is refused below
+            array = array.astype(np.float64, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         raise ContractError(f"{name}: expected a rectangular array of numbers, but {error}.") from error
     if array.ndim != ndim:
@@ -53,7 +57,10 @@ def text_list(values: Sequence[str], name: str) -> list[str]:
     """Return `values` as a list after checking that every entry is a string and it is not one bare string."""
     if isinstance(values, str | bytes):
         raise ContractError(f"{name}: got a single {type(values).__name__}, expected a sequence of texts.")
-    texts = list(values)
+    try:
+        texts = list(values)
+    except TypeError as error:
+        raise ContractError(f"{name}: got {type(values).__name__}, expected a sequence of texts.") from error
     wrong = [row for row, text in enumerate(texts) if not isinstance(text, str)]
     if wrong:
         raise ContractError(
@@ -65,7 +72,7 @@ def text_list(values: Sequence[str], name: str) -> list[str]:
 
 def option(value: str, name: str, allowed: Sequence[str]) -> str:
     """Return `value` when it is one of the allowed names."""
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         raise ContractError(f"{name}: got {value!r}, expected one of {', '.join(map(repr, allowed))}.")
     return value
 
@@ -80,13 +87,10 @@ def whole_number(value: int, name: str, *, at_least: int) -> int:
 def fraction(value: float, name: str, *, above: float = 0.0, below: float | None = None) -> float:
     """Return `value` as a float when it lies in (above, 1], or in (above, below) when `below` is given."""
     interval = f"({above:g}, 1]" if below is None else f"({above:g}, {below:g})"
-    try:
-        number = float(value)
-    except (TypeError, ValueError) as error:
-        raise ContractError(f"{name}: got {value!r}, expected a number in {interval}.") from error
-    if not (above < number <= 1.0 if below is None else above < number < below):
-        raise ContractError(f"{name}: got {number}, expected a number in {interval}.")
-    return number
+    is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
+    if not is_real or not (above < value <= 1.0 if below is None else above < value < below):
+        raise ContractError(f"{name}: got {value!r}, expected a number in {interval}.")
+    return float(value)
 
 
 def normal_quantile(confidence: float) -> float:

@@ -103,9 +103,9 @@ def dawid_skene(
     """
     votes = read_votes(labels, n_classes)
     max_iter = whole_number(max_iter, "max_iter", at_least=1)
-    tolerance = float(float_array(tol, "tol", ndim=0))
-    if tolerance <= 0:
-        raise ContractError(f"tol: got {tolerance}, expected a number > 0.")
+    if isinstance(tol, bool | np.bool_) or float_array(tol, "tol", ndim=0) <= 0:
+        raise ContractError(f"tol: got {tol}, expected a number > 0.")
+    tolerance = float(tol)
     if not votes.labelled.any():
         raise ContractError(f"labels: none of the {votes.counts.shape[0]} items has a label; expected at least one.")
     model, probability, iterations = _dawid_skene.fit(votes, max_iter, tolerance)

@@ -5,6 +5,7 @@ numbers) and NaN where a rater did not rate. Every coefficient has the form (P_o
 agreement, corrected by the agreement expected by chance; they differ in what they call chance.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,8 +104,9 @@ def _squared_differences(table: NDArray[np.float64]) -> tuple[NDArray[np.float64
     first mapped to [0, 1]: huge codes do not overflow and close ones keep their digits.
     """
     table = table[(~np.isnan(table)).sum(axis=1) >= 2]
-    lowest = np.nanmin(table)
-    table = (table / 2 - lowest / 2) / np.nanmax(table / 2 - lowest / 2)
+    lowest, highest = float(np.nanmin(table)), float(np.nanmax(table))
+    half = 1.0 if math.isfinite(highest - lowest) else 0.5  # not always: half of the smallest code is 0
+    table = (table * half - lowest * half) / (highest * half - lowest * half)
     ratings = (~np.isnan(table)).sum(axis=1)
     spread = np.nansum((table - np.nanmean(table, axis=1, keepdims=True)) ** 2, axis=1)
     everything = table[~np.isnan(table)]

@@ -10,6 +10,7 @@ from sweetspot.errors import ContractError, ConvergenceError
 from sweetspot.validation._arguments import float_array, normal_quantile, refuse, same_length
 
 LENGTH_RIDGE = 1e-3
+_LARGEST_GAP = 1e140
 _MAX_NEWTON_STEPS = 200
 _MAX_HALVINGS = 60
 
@@ -87,7 +88,7 @@ def length_bias(
         response, inf beyond the float range. Warning code `all_ties`.
 
     Raises:
-        ContractError: Q = 0, lengths differ, or a length is negative or not finite.
+        ContractError: Q = 0, lengths differ, a length is negative or not finite, or a gap is too large to square.
         ConvergenceError: The fit did not reach max |gradient| <= 1e-6 Q; rescale `quality_gap` to order one.
     """
     z = normal_quantile(confidence)
@@ -100,6 +101,8 @@ def length_bias(
     if quality_gap is not None:
         gap = float_array(quality_gap, "quality_gap", ndim=1)
         same_length(chosen_lengths=chosen.size, quality_gap=gap.size)
+        rule = f"expected at most {_LARGEST_GAP:g} in size, so that squares stay finite; rescale to order one"
+        refuse(np.abs(gap) > _LARGEST_GAP, "quality_gap", gap, rule)
         columns.append(gap)
     coefficients = _win_logit(np.column_stack(columns))
     longer, ties = int(np.sum(chosen > rejected)), int(np.sum(chosen == rejected))

@@ -3,7 +3,7 @@
 import re
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -161,8 +161,9 @@ def _truncated(
 def _reasons(finish_reasons: Sequence[str | None] | None, n: int) -> list[str | None]:
     if finish_reasons is None:
         return [None] * n
-    if isinstance(finish_reasons, str):
-        raise ContractError("finish_reasons: got a single str, expected one finish reason per text.")
+    if isinstance(finish_reasons, str | bytes) or not isinstance(finish_reasons, Iterable):
+        got = type(finish_reasons).__name__
+        raise ContractError(f"finish_reasons: got a single {got}, expected one finish reason per text.")
     # A table column marks a missing text with NaN or pd.NA as often as with None.
     reasons = [reason if isinstance(reason, str) else None for reason in finish_reasons]
     same_length(texts=n, finish_reasons=len(reasons))

@@ -126,13 +126,27 @@ def test_show_follows_one_prompt(command, version):
     assert command.run("show", f"file://{version}").returncode == 0
 
 
-def test_the_same_night_again_redoes_nothing(command, night, version):
+def test_the_same_night_again_redoes_nothing_although_its_policy_was_promoted(command, night, version):
     manifest = (version / "manifest.json").read_bytes()
-    again = command.run("run", str(command.folder / "night.yaml"), "--set", "sampling.use_promoted=false")
+    again = command.run("run", str(command.folder / "night.yaml"))
     assert again.returncode == 0, again.stderr[-2000:]
     assert (version / "manifest.json").read_bytes() == manifest
     assert "0 of 4 chunks" not in again.stdout
     assert len(list(version.parent.iterdir())) == 1
+
+
+def test_other_settings_on_the_same_date_are_refused_until_another_attempt_is_asked_for(command, night, version):
+    changed = ("selection.keep_fraction=0.4", "sampling.use_promoted=false")
+    other = ("run", str(command.folder / "night.yaml"), *(word for name in changed for word in ("--set", name)))
+    done = command.run(*other)
+    assert done.returncode == 1, done.stderr[-2000:]
+    assert f"has been published as {version.name}" in done.stderr
+    assert "deliver_dataset failed; safe: " in done.stderr
+    assert "raise `attempt`" in done.stderr
+    assert len(list(version.parent.glob("*/manifest.json"))) == 1
+    done = command.run(*other, "--set", "attempt=2")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert len(list(version.parent.glob("*/manifest.json"))) == 2
 
 
 def test_a_training_that_diverges_ends_in_one_sentence_and_promotes_nothing(command, night, world_settings):
@@ -144,5 +158,5 @@ def test_a_training_that_diverges_ends_in_one_sentence_and_promotes_nothing(comm
     done = command.run("run", command.write("wild.yaml", wild))
     assert done.returncode == 1, done.stderr[-2000:]
     assert "CheckError: Training diverged: the loss of step " in done.stderr
-    assert "Traceback" not in done.stderr[done.stderr.index("CheckError: ") :]
+    assert "Traceback" not in done.stderr[done.stderr.rindex("CheckError: ") :]
     assert pointer.read_bytes() == before

@@ -116,7 +116,6 @@ def test_few_kept_warns_strictly_below_the_minimum():
         ([1, math.nan, 2, math.inf], {}, r"influence: 2 of 4 values .*first index 1"),
         ([1.0], {}, r"influence: the interquartile range is 0 \(both quartiles 1\)"),
         ([0.0] * 8 + [-1, 1], {}, r"interquartile range is 0"),
-        ([-1.7e308, 0, 1, 1.7e308], {}, r"influence: the range of the values overflows"),
         ([1.0, 2.0], {}, r"none of 2 pairs lies inside"),
         ([0, 0, 1, 1], {"low": 0.0, "high": 1.0}, r"low, high: none of 4 pairs lies inside the band"),
         (LOSSDIFF, {"low": 0.9, "high": 0.1}, r"low, high: got 0.9 and 0.1, expected low < high"),
@@ -146,3 +145,14 @@ def test_tif_refuses(values, options, message):
 def test_lossdiff_irm_refuses(lossdiff, irm, message):
     with pytest.raises(ContractError, match=message):
         lossdiff_irm(lossdiff, irm, low=0.3, high=0.7)
+
+
+def test_scores_whose_range_overflows_keep_their_band():
+    values = np.arange(-10.0, 11.0)
+    plain, wide = tif(values), tif(values * 1e307)
+    assert np.array_equal(wide.keep, plain.keep)
+    assert wide.bounds == pytest.approx(plain.bounds * 1e307, rel=1e-14)
+    apart = np.array([-17.0, -16.0, 16.0, 17.0])  # a bound between two neighbours whose difference overflows
+    assert tif(apart * 1e307, low=0.4).bounds == pytest.approx(tif(apart, low=0.4).bounds * 1e307, rel=1e-14)
+    both = lossdiff_irm(values * 1e307, values)
+    assert np.array_equal(both.keep, plain.keep)

@@ -3,6 +3,7 @@
 import inspect
 import math
 import warnings
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -665,3 +666,29 @@ def test_no_warning_is_emitted():
         warnings.simplefilter("error")
         for name, options in VARIANTS:
             getattr(losses, name)(*logp_inputs(four_rows()), beta=0.1, **options).sum().backward()
+
+
+# ---- beyond the range of the type
+
+
+@pytest.mark.parametrize(("dtype", "size"), [(torch.float32, 1e25), (torch.float64, 1e200)])
+def test_infinite_variance_is_dpo_where_the_square_of_the_gap_overflows(dtype, size):
+    batch = four_rows(dtype)
+    loss = losses.ml_rating_dpo(*batch, beta=0.1, variance=INF, rating_gap=GAP.to(dtype) * size)
+    assert torch.equal(loss, losses.dpo(*batch, beta=0.1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("gamma", [1e-300, 1e-50, 1e300])
+def test_cpo_offset_is_capped_where_gamma_leaves_the_type(dtype, gamma):
+    batch = rows([-4000.0], [-3000.0], [-4000.0], [-3000.0], dtype=dtype)
+    loss = losses.cpo(*batch, beta=1, gamma=gamma, chosen_lengths=torch.ones(1), rejected_lengths=torch.ones(1))
+    assert loss.item() == pytest.approx(math.log1p(math.exp(5)), rel=1e-6)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_beta_may_be_any_real_number(name):
+    loss, batch = getattr(losses, name), four_rows()
+    plain = loss(*batch, beta=0.25, **OPTIONS[name])
+    for beta in (Fraction(1, 4), np.float32(0.25), np.float64(0.25)):
+        assert torch.equal(loss(*batch, beta=beta, **OPTIONS[name]), plain)

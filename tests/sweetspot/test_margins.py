@@ -454,3 +454,19 @@ def test_a_million_pairs_take_well_under_a_second():
     began = time.process_time()
     assert len(bees(margins, keep=100_000).selected) == 100_000
     assert time.process_time() - began < 2
+
+
+def test_bees_orders_margins_at_the_end_of_the_float_range():
+    margins = np.array([[9.0, 16.0, 12.0], [9.0, 15.0, 16.0], [9.0, 14.0, 8.0]]) * 1e307
+    result = bees(margins, keep=3, lower=0.0, upper=[8e307] * 3)
+    assert result.selected.tolist() == [0, 1, 2]
+    wide = bees(margins, keep=2, lower=0.0, upper=[1.7e308] * 3)
+    small = bees(margins / 1e307, keep=2, lower=0.0, upper=[17.0] * 3)
+    assert wide.selected.tolist() == small.selected.tolist() == [1, 2]
+
+
+def test_bees_breaks_ties_by_a_sum_that_overflows():
+    margins = np.array([[1.0, 1.0], [0.9, 0.95], [0.8, 0.9]]) * 1e308
+    result = bees(margins, keep=2, lower=0.0, upper=[1e308] * 3)
+    assert result.probability.tolist() == [1.0, 1.0]
+    assert result.selected.tolist() == [1, 0]

@@ -414,3 +414,19 @@ def test_bad_options_are_refused(options, message):
 def test_bad_rewards_are_refused(rewards, message):
     with pytest.raises(ContractError, match=message):
         pair_positions(rewards)
+
+
+@pytest.mark.parametrize("options", [{"rejected": "mu-sigma"}, {"chosen": "mu+sigma", "rejected": "mu"}])
+def test_a_missing_sample_is_absent_to_the_last_bit(options):
+    # Tenths and thirds have samples at equal distances from the target: the last bit of mu or sigma decides.
+    rng = np.random.default_rng(5)
+    for n in (9, 15, 20, 27):
+        table = rng.integers(-3, 4, (200, n)) / rng.choice([3.0, 10.0], (200, 1))
+        table[rng.random(table.shape) < 0.3] = np.nan
+        got = pair_positions(table, **options)
+        for row, values in enumerate(table):
+            there = np.flatnonzero(np.isfinite(values))
+            alone = pair_positions([values[there]], **options)
+            assert got.reason[row] == alone.reason[0]
+            assert got.chosen[row] == (there[alone.chosen[0]] if alone.chosen[0] >= 0 else -1)
+            assert got.rejected[row] == (there[alone.rejected[0]] if alone.rejected[0] >= 0 else -1)

@@ -257,3 +257,13 @@ def test_ches_refuses(plus, minus, message):
 def test_report_refuses(arguments, options, message):
     with pytest.raises(ContractError, match=message):
         report(*arguments, **{"beta": 0.1, **options})
+
+
+def test_lengths_so_small_that_the_mean_overflows_are_refused():
+    with pytest.raises(ContractError, match=r"chosen_lengths: 1 of 2 values.*first index 1"):
+        report([-1e3, -1e3], [0.0, 0.0], None, beta=1.0, chosen_lengths=[1.0, 5e-324], rejected_lengths=[1.0, 1.0])
+
+
+def test_ches_that_overflows_is_refused():
+    with pytest.raises(ContractError, match="inner products of the summed hidden states"):
+        ches([[1.1e154]], [[-1.1e154]])

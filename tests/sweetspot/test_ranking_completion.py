@@ -1,4 +1,3 @@
-
 import numpy as np
 import pytest
 from scipy.special import expit, logit
@@ -54,8 +53,6 @@ def upper(matrix):
     i, j = np.triu_indices(matrix.shape[0], 1)
     seen = ~np.isnan(matrix[i, j])
     return i[seen], j[seen], matrix[i, j][seen]
-
-
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])

@@ -4,13 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import expit, logit
-from scipy.stats import norm
+from scipy.special import expit
 
 from sweetspot.errors import ContractError
 from sweetspot.ranking import complete, flip_mixture
 
-LINKS = {"logit": (logit, expit), "probit": (norm.ppf, norm.cdf)}
 MATRIX_METHODS = ("lad", "pcp", "pssv", "two_stage")
 VOTE_METHODS = ("flip_mixture", "bradley_terry")
 

@@ -290,3 +290,14 @@ def test_goal_needs_a_text_message():
     with pytest.raises(ContractError, match=r"pairs\[0\]: content of the user message is list, expected text"):
         relabel(pair(prompt=parts), placement="user")
     assert relabel(pair(prompt=parts)).rows[0]["prompt"][1:] == parts
+
+
+@pytest.mark.parametrize("margin", [np.uint8(2), np.int8(-128), np.int64(3)])
+def test_integer_margins_are_negated_without_wrapping(margin):
+    assert relabel(pair(margin=margin)).rows[1]["margin"] == -int(margin)
+
+
+@pytest.mark.parametrize("rating", [10**400, -(10**400)])
+def test_ratings_beyond_float64_are_refused(rating):
+    with pytest.raises(ContractError, match=r"pairs\[0\]: chosen_rating is -?1000.*expected a finite number"):
+        relabel(pair(high=rating))

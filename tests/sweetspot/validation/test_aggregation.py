@@ -322,3 +322,9 @@ def test_real_crowds_with_gold_gain_from_weighting(dataset, counted, weighted):
     known = ~np.isnan(truth)
     assert np.mean(majority(table).label[known] == truth[known]) == pytest.approx(counted, abs=1e-3)
     assert np.mean(dawid_skene(table).label[known] == truth[known]) == pytest.approx(weighted, abs=2e-3)
+
+
+def test_a_tolerance_that_is_no_number_is_refused():
+    for tol in (True, "1e-6", None):
+        with pytest.raises(ContractError, match="tol: "):
+            dawid_skene([[0, 1, 1]], tol=tol)

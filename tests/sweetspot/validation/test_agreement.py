@@ -327,3 +327,21 @@ def test_crowds_agree_less_on_real_labels(name, unit, rater, label, alpha):
     table = unit_by_rater(read(name), unit, rater, label)
     assert krippendorff_alpha(table) == pytest.approx(alpha, abs=5e-4)
     assert krippendorff_alpha(table) == pytest.approx(sparse_slow_alpha(table), abs=1e-12)
+
+
+def test_interval_alpha_ignores_the_unit_down_to_the_smallest_number():
+    table = np.array([[0, 0, 1], [1, 1, 1], [0, 1, 0], [0, 0, 0.0]])
+    for unit in (5e-324, 1e-310, 1.7e308):
+        assert krippendorff_alpha(table * unit, level="interval") == krippendorff_alpha(table, level="interval")
+
+
+def test_numbers_written_as_text_are_refused():
+    for table in (np.array([["1", "2"], ["1", "1"]], dtype=object), pd.DataFrame({"a": ["1", "2"], "b": ["1", "1"]})):
+        with pytest.raises(ContractError, match="ratings: expected a rectangular array of numbers"):
+            krippendorff_alpha(table)
+
+
+def test_a_level_that_is_not_a_name_is_refused():
+    for level in (None, ["nominal"], np.array(["nominal", "interval"])):
+        with pytest.raises(ContractError, match="level: got"):
+            krippendorff_alpha(golden_ratings(), level=level)

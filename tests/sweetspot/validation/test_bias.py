@@ -240,3 +240,18 @@ def test_without_swaps_the_consistency_is_unknown():
 def test_bad_judgements_are_refused(ab, ba, message):
     with pytest.raises(ContractError, match=message):
         position_bias(ab, ba)
+
+
+def test_gaps_too_large_to_square_are_refused():
+    with pytest.raises(ContractError, match=r"quality_gap: 1 of 2 values.*quality_gap\[1\] = 1e\+300.*rescale"):
+        length_bias([3, 5], [1, 2], quality_gap=[1.0, 1e300])
+
+
+@pytest.mark.parametrize("confidence", ["0.95", True, None, np.array([0.9]), math.nan])
+def test_a_confidence_that_is_no_number_is_refused(confidence):
+    for call in (
+        lambda: length_bias([1], [2], confidence=confidence),
+        lambda: position_bias([1], [0], confidence=confidence),
+    ):
+        with pytest.raises(ContractError, match="confidence: got"):
+            call()

@@ -169,3 +169,11 @@ def test_evaluation_prompts_planted_in_real_responses_are_found():
     assert after.hit[20:70].all()
     assert after.reference[20:70].tolist() == list(range(50))
     assert after.hit.sum() <= 52
+
+
+@pytest.mark.parametrize("value", [None, 5])
+def test_texts_and_references_that_are_no_sequence_are_refused(value):
+    with pytest.raises(ContractError, match=r"texts: got .*, expected a sequence of texts"):
+        ngram_overlap(value, ["a"])
+    with pytest.raises(ContractError, match=r"references: got .*, expected a sequence of texts"):
+        ngram_overlap(["a"], value)

@@ -213,3 +213,9 @@ def test_real_preference_data_contains_a_few_refusals_and_empty_responses():
     assert 10 <= result.refusal.sum() <= 60
     assert result.empty.sum() == sum(not text.strip() for text in chosen)
     assert result.any.mean() < 0.05
+
+
+@pytest.mark.parametrize("reasons", [5, 3.5, b"length", "length"])
+def test_finish_reasons_that_are_no_sequence_are_refused(reasons):
+    with pytest.raises(ContractError, match="finish_reasons: got a single"):
+        flags(["x"], finish_reasons=reasons)

@@ -376,3 +376,17 @@ def test_near_duplicates_of_real_responses_equal_an_exact_search():
     assert set(listed) <= set(expected)
     assert all(expected[pair] == value for pair, value in listed.items())
     assert len(listed) >= 0.95 * len(expected)
+
+
+@pytest.mark.parametrize("value", [None, 5, 3.5])
+def test_texts_that_are_no_sequence_are_refused(value):
+    with pytest.raises(ContractError, match=r"texts: got .*, expected a sequence of texts"):
+        near_duplicates(value)
+    with pytest.raises(ContractError, match=r"second: got .*, expected a sequence of texts"):
+        pair_duplicates(["p"], ["a"], value)
+
+
+@pytest.mark.parametrize("threshold", ["0.5", True, None])
+def test_a_threshold_that_is_no_number_is_refused(threshold):
+    with pytest.raises(ContractError, match="threshold: got"):
+        near_duplicates(["a"], threshold=threshold)

@@ -41,9 +41,11 @@ def array_of(name: str, value: Any, *, ndim: int | None = None) -> NDArray[Any]:
 def real_kind(name: str, array: NDArray[Any]) -> NDArray[Any]:
     """Refuse arrays that hold no real numbers; object arrays of numbers and None (NaN) become float64."""
     if array.dtype.kind == "O":
+        if any(isinstance(entry, str | bytes) for entry in array.flat):  # the cast below would read "1" as 1
+            raise ContractError(f"{name}: holds text, expected real numbers. Convert it first.")
         try:
             return array.astype(np.float64)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ContractError(f"{name}: holds values that are not numbers ({error}). Convert it first.") from error
     if array.dtype.kind not in _REAL_KINDS:
         raise ContractError(f"{name}: got dtype {array.dtype}, expected real numbers. Convert it first.")
@@ -94,10 +96,13 @@ def require_together(first_name: str, first: Any, second_name: str, second: Any)
 
 def number(name: str, value: Any, allowed: Callable[[float], bool], expected: str) -> float:
     """A real scalar for which `allowed` holds, as float; `expected` completes "expected ..."."""
-    is_real = isinstance(value, Real) and not isinstance(value, bool | np.bool_)
-    if not is_real or math.isnan(value) or not allowed(float(value)):
+    try:
+        real = float(value) if isinstance(value, Real) and not isinstance(value, bool | np.bool_) else math.nan
+    except OverflowError:  # an integer beyond float64
+        real = math.nan
+    if math.isnan(real) or not allowed(real):
         raise ContractError(f"{name}: got {value!r}, expected {expected}. Change the option.")
-    return float(value)
+    return real
 
 
 def positive(name: str, value: Any) -> float:

@@ -192,7 +192,7 @@ def _blocks(samples: NDArray[Any]) -> Iterator[_Block]:
         values = samples[start : start + step].astype(np.float64, order="C", copy=False)
         rows = np.arange(start, start + len(values))
         with np.errstate(over="ignore", invalid="ignore"):
-            mu = _sums(values, 0.0, scratch[: len(values)]) / n_samples
+            mu = values.sum(axis=1) / n_samples
         lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
         block = _Block(rows, values, None, n_samples, mu, lowest, highest, scratch[: len(values)])
         # A finite sum says that nothing is missing, which spares a pass over the values.
@@ -226,7 +226,7 @@ def _with_care(rows: IntArray, values: FloatArray, scratch: FloatArray) -> _Bloc
 def _filled(rows: IntArray, values: FloatArray, present: NDArray[np.bool_], n: IntArray, scratch: FloatArray) -> _Block:
     """A block of `values`, 0 where they are missing; these are overwritten with the mean of their row."""
     with np.errstate(over="ignore"):
-        mu = _sums(values, 0.0, scratch[: len(rows)]) / n
+        mu = values.sum(axis=1) / n
     np.copyto(values, mu[:, None], where=~present)
     lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
     block = _Block(rows, values, present, n, mu, lowest, highest, scratch[: len(rows)])
@@ -235,20 +235,6 @@ def _filled(rows: IntArray, values: FloatArray, present: NDArray[np.bool_], n: I
         lowest=_pick_again(block, lowest, lambda again: values[again]),
         highest=_pick_again(block, highest, lambda again: -values[again]),
     )
-
-
-def _sums(values: FloatArray, centre: FloatArray | float, scratch: FloatArray, *, square: bool = False) -> FloatArray:
-    """Row sums (R,) of values - centre (R,), or of its square, one column after the other; overwrites scratch (R, N).
-
-    In this order a missing sample, which adds 0, leaves no trace in the last bit. Numpy adds along rows by halves, and
-    a sample more would regroup them.
-    """
-    columns = np.subtract(values.T, centre, out=scratch.reshape(values.shape[::-1]))
-    if square:
-        columns *= columns
-    if len(values) == 1:  # this single column lies in memory like a row
-        return np.add.accumulate(columns, axis=0)[-1]
-    return columns.sum(axis=0)
 
 
 def _count_few(present: NDArray[np.bool_]) -> IntArray:
@@ -316,12 +302,33 @@ def _target(block: _Block, position: float, ddof: int) -> FloatArray:
     Outside the range, and for n <= 2 + 2·position² always, the nearest sample is the end itself. Without the move a
     large position would make all distances equal by rounding.
     """
-    sigma = np.sqrt(_sums(block.values, block.mu, block.scratch, square=True) / (block.n - ddof))
+    if position == 0:
+        return _mean_in_order(block)
+    centred = np.subtract(block.values, block.mu[:, None], out=block.scratch)
+    sigma = np.sqrt(np.einsum("ij,ij->i", centred, centred) / (block.n - ddof))
+    low, high = block.low, block.high
     with np.errstate(over="ignore"):
-        target = block.mu + position * sigma
-    if position != 0:
-        target = np.where(block.n <= 2 + 2 * position * position, math.copysign(math.inf, position), target)
-    return np.clip(target, block.low, block.high)
+        above_low = np.clip(block.mu - low + position * sigma, 0.0, high - low)
+    end = math.copysign(math.inf, position)
+    return np.clip(np.where(block.n <= 2 + 2 * position * position, end, low + _rounded(above_low)), low, high)
+
+
+def _mean_in_order(block: _Block) -> FloatArray:
+    """Mean (R,) of what is there, added from left to right, so that a missing sample leaves no trace in it.
+
+    Two samples are equally far from their mean; only its last bit could tell them apart.
+    """
+    values = block.values if block.present is None else np.where(block.present, block.values, 0.0)
+    return np.add.accumulate(values, axis=1, out=block.scratch)[:, -1] / block.n
+
+
+def _rounded(size: FloatArray) -> FloatArray:
+    """To 40 bits (Veltkamp's splitting): the last bits of a sum show how it was grouped.
+
+    Numpy groups by column, and a missing sample takes a column; without rounding it could turn a tie.
+    """
+    high_part = size * (2.0**13 + 1)
+    return high_part - (high_part - size)
 
 
 def _draw(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None) -> IntArray:

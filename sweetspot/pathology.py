@@ -155,7 +155,7 @@ def ches(chosen_hidden: Any, rejected_hidden: Any) -> Ches:
         plus, minus = chosen.sum(axis=0), rejected.sum(axis=0)
         inner, norm = plus @ minus, plus @ plus
         scores = np.array([inner - norm, inner / (n_chosen * n_rejected) - norm / n_chosen**2])
-    require("scores of the summed hidden states", scores, np.isfinite(scores), "values float64 can hold")
+    require("inner products of the summed hidden states", scores, np.isfinite(scores), "values float64 can hold")
     return Ches(*scores.tolist())
 
 

@@ -103,11 +103,13 @@ def deliver_dataset(
     ends = account(tables, dropped)
     done = _refuse_fence(f"{root}/manifest.json", store.read_if_there(f"{root}/manifest.json"))
     if done is None:
+        claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
+        seam("date_claimed")
         files = [_put(store, root, path, table) for path, table in _files(tables, dropped)]
         facts = replace(facts, created_utc=_first_try(store, tables["delivered"], facts))
         draft = _manifest(tables, facts, files, version=version, dataset=dataset)
         documents = _documents(gather_facts(draft, tables, ends))
-        files += [_put_bytes(store, root, path, data, rows=0) for path, data in documents.items()]
+        files += [_put_document(store, root, path, data) for path, data in documents.items()]
         seam("documents_committed")
         final = replace(
             draft,
@@ -115,8 +117,6 @@ def deliver_dataset(
             parent_sha256=_parent(store, dataset),
             nonce=uuid4().hex,
         )
-        claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
-        seam("date_claimed")
         done = _publish(store, f"{root}/manifest.json", canonical_json(final))
     _move_latest(store, dataset, version, facts.logical_date, done)
     seam("latest_moved")
@@ -175,11 +175,19 @@ def _samples(tables: Mapping[str, TableRef], index: int) -> pa.Table:
 
 
 def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
-    return _put_bytes(store, root, path, encode_table(table), rows=len(table))
-
-
-def _put_bytes(store: Store, root: str, path: str, data: bytes, *, rows: int) -> FileEntry:
+    data = encode_table(table)
     store.commit(f"{root}/{path}", data)
+    return _entry(path, data, rows=len(table))
+
+
+def _put_document(store: Store, root: str, path: str, data: bytes) -> FileEntry:
+    """Write a document; one that an interrupted run of other training settings has left there counts instead."""
+    if not store.create(f"{root}/{path}", data):
+        data = store.read(f"{root}/{path}")
+    return _entry(path, data, rows=0)
+
+
+def _entry(path: str, data: bytes, *, rows: int) -> FileEntry:
     seam("data_file_committed")
     return FileEntry(path=path, bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
 

@@ -1,0 +1,66 @@
+"""Publishing a curated night: once per date, again without effect, and after an interruption."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from sweetspot.errors import CheckError
+from tasks._store import Store
+from tasks._versions import differences, open_version
+from tasks.deliver_dataset import Publication, deliver_dataset
+
+FACTS = Publication("run-1", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
+
+
+@pytest.fixture
+def publish(curated, request):
+    """Publish the curated night into a dataset of this test's own."""
+
+    def act(facts: Publication = FACTS):
+        return deliver_dataset(
+            curated.tables, facts, store_uri=curated.config.store, dataset=f"d-{abs(hash(request.node.name))}"
+        )
+
+    return act
+
+
+def files_of(version) -> Path:
+    return Path(version.uri.removeprefix("file://"))
+
+
+def test_publishing_again_changes_nothing(publish):
+    first = publish()
+    manifest = (files_of(first) / "manifest.json").read_bytes()
+    assert publish(replace(FACTS, run_id="run-2")) == first
+    assert (files_of(first) / "manifest.json").read_bytes() == manifest
+
+
+def test_a_run_that_may_not_publish_writes_nothing(publish, curated):
+    first = publish()
+    store, dates = Store(curated.config.store), files_of(first).parents[1] / "dates"
+    (dates / "2026-01-31.json").write_bytes(b'{"claimed_utc":"2026-01-31T02:00:00+00:00","version":"another"}')
+    store.create(f"{first.dataset}/versions/another/manifest.json", b"{}")
+    for path in sorted(files_of(first).rglob("*"), reverse=True):
+        path.unlink() if path.is_file() else path.rmdir()
+    with pytest.raises(CheckError, match="has been published as another"):
+        publish()
+    assert not [path for path in files_of(first).rglob("*") if path.is_file()]
+
+
+def test_documents_of_an_interrupted_run_with_other_training_settings_are_kept(publish, curated):
+    first = publish(replace(FACTS, config={"training": {"loss": "dpo"}}))
+    (files_of(first) / "manifest.json").unlink()
+    report = (files_of(first) / "report.html").read_bytes()
+    second = publish(replace(FACTS, run_id="run-2", config={"training": {"loss": "rating_dpo"}}))
+    assert second.version == first.version
+    assert (files_of(second) / "report.html").read_bytes() == report
+    assert not list(differences(open_version(curated.config.store, second.dataset, second.version)))
+
+
+def test_another_attempt_with_the_same_rows_is_the_same_version(publish):
+    first = publish()
+    second = publish(replace(FACTS, config={"attempt": 2}))
+    assert second.version == first.version
+    claims = sorted(path.name for path in (files_of(first).parents[1] / "dates").iterdir())
+    assert claims == ["2026-01-31.json"], "what is published already needs no claim"

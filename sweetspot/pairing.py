@@ -26,7 +26,7 @@ POSITIONS: dict[str, float] = {
 REASONS = np.array(["ok", "too_few", "sigma_zero", "no_gap", "same_text"])
 _OK, _TOO_FEW, _SIGMA_ZERO, _NO_GAP, _SAME_TEXT = range(5)
 
-_BLOCK_VALUES = 1 << 16  # half a MiB of float64 per temporary: a block and its temporaries stay near the core
+_BLOCK_VALUES = 1 << 18  # 2 MiB of float64 per temporary: a block and its temporaries stay in cache
 _CHOSEN_STREAM, _REJECTED_STREAM = 0, 1
 
 
@@ -79,6 +79,12 @@ class _Block:
     lowest: IntArray
     highest: IntArray
     scratch: FloatArray
+
+    @property
+    def place(self) -> slice | IntArray:
+        """The rows as a slice where they follow one another: indexing by it is several times faster."""
+        first, last = int(self.rows[0]), int(self.rows[-1])
+        return slice(first, last + 1) if last - first + 1 == len(self.rows) else self.rows
 
     @property
     def low(self) -> FloatArray:
@@ -136,16 +142,18 @@ def pair_positions(
     plan = _plan(chosen, rejected, ddof, subset, seed)
     samples = real_kind("rewards", array_of("rewards", rewards, ndim=2))
     texts = _texts(text_ids, samples.shape)
-    picks = np.full((2, len(samples)), -1, dtype=np.int64)
+    high_picks, low_picks = np.empty(len(samples), np.int64), np.empty(len(samples), np.int64)
     codes = np.full(len(samples), _TOO_FEW, dtype=np.int8)
     for block in _blocks(samples):
-        picks[:, block.rows], codes[block.rows] = _pick(block, plan)
+        place = block.place
+        high_picks[place], low_picks[place], codes[place] = _pick(block, plan)
     if texts is not None:
         paired = np.flatnonzero(codes == _OK)
-        same = texts[paired, picks[0, paired]] == texts[paired, picks[1, paired]]
+        same = texts[paired, high_picks[paired]] == texts[paired, low_picks[paired]]
         codes[paired[same]] = _SAME_TEXT
-    picks[:, codes != _OK] = -1
-    return PairPositions(picks[0].copy(), picks[1].copy(), REASONS[codes])
+    unpaired = np.flatnonzero(codes != _OK)
+    high_picks[unpaired] = low_picks[unpaired] = -1
+    return PairPositions(high_picks, low_picks, REASONS[codes])
 
 
 def _plan(chosen: Any, rejected: Any, ddof: Any, subset: Any, seed: Any) -> _Plan:
@@ -192,7 +200,7 @@ def _blocks(samples: NDArray[Any]) -> Iterator[_Block]:
         values = samples[start : start + step].astype(np.float64, order="C", copy=False)
         rows = np.arange(start, start + len(values))
         with np.errstate(over="ignore", invalid="ignore"):
-            mu = values.sum(axis=1) / n_samples
+            mu = np.einsum("ij->i", values) / n_samples
         lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
         block = _Block(rows, values, None, n_samples, mu, lowest, highest, scratch[: len(values)])
         # A finite sum says that nothing is missing, which spares a pass over the values.
@@ -226,7 +234,7 @@ def _with_care(rows: IntArray, values: FloatArray, scratch: FloatArray) -> _Bloc
 def _filled(rows: IntArray, values: FloatArray, present: NDArray[np.bool_], n: IntArray, scratch: FloatArray) -> _Block:
     """A block of `values`, 0 where they are missing; these are overwritten with the mean of their row."""
     with np.errstate(over="ignore"):
-        mu = values.sum(axis=1) / n
+        mu = np.einsum("ij->i", values) / n
     np.copyto(values, mu[:, None], where=~present)
     lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
     block = _Block(rows, values, present, n, mu, lowest, highest, scratch[: len(rows)])
@@ -266,15 +274,15 @@ def _pick_again(
     return picked
 
 
-def _pick(block: _Block, plan: _Plan) -> tuple[IntArray, NDArray[np.int8]]:
-    """Columns of chosen and rejected (2, R) and the reason codes (R,)."""
+def _pick(block: _Block, plan: _Plan) -> tuple[IntArray, IntArray, NDArray[np.int8]]:
+    """Columns of chosen and rejected (R,) and the reason codes (R,)."""
     here = np.arange(len(block.rows))
     high_pick = _choose(block, plan, plan.chosen, None)
     ceiling = block.values[here, high_pick]
     low_pick = _choose(block, plan, plan.rejected, ceiling)
     codes = np.where(block.values[here, low_pick] < ceiling, _OK, _NO_GAP).astype(np.int8)
     codes[block.low == block.high] = _SIGMA_ZERO
-    return np.stack([high_pick, low_pick]), codes
+    return high_pick, low_pick, codes
 
 
 def _choose(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None) -> IntArray:

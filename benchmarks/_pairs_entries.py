@@ -93,7 +93,7 @@ def _numpy_whole(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any]]:
 
 
 def _polars_table(inputs: Inputs) -> Any:
-    import polars
+    import polars  # pyright: ignore[reportMissingImports]
 
     long = _long_table(inputs)
     return polars.DataFrame({name: long[name].to_numpy() for name in long}).with_columns(
@@ -102,7 +102,7 @@ def _polars_table(inputs: Inputs) -> Any:
 
 
 def _polars_groups(table: Any) -> Any:
-    import polars
+    import polars  # pyright: ignore[reportMissingImports]
 
     reward, sample = polars.col("reward"), polars.col("sample")
     distance = (reward - (reward.mean() - 2 * reward.std(ddof=0))).abs()

@@ -294,7 +294,7 @@ def _tensorly(**settings: Any) -> Callable[[Inputs], FloatArray]:
     factor = settings.pop("sparse_weight", None)
 
     def solve(inputs: Inputs) -> FloatArray:
-        from tensorly.decomposition import robust_pca
+        from tensorly.decomposition import robust_pca  # pyright: ignore[reportMissingImports]
 
         matrix, mask = inputs["matrix"], inputs["mask"]
         weight = {} if factor is None else {"reg_E": factor / np.sqrt(mask.mean() * len(matrix))}

@@ -14,14 +14,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from moto_process import moto_server, pointed_at
 
-SETTINGS = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-}
 CODES = {
     "500": (500, "InternalError"),
     "503": (503, "SlowDown"),
@@ -167,20 +161,12 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 @pytest.fixture(scope="module")
 def proxy() -> Iterator[Proxy]:
     """The endpoint every store of this module talks to."""
-    # Not at the top: vLLM walks over all loaded modules when it starts, and Flask's objects do not bear it.
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    proxy = Proxy(upstream=server.get_host_and_port())
-    front = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(proxy))
-    front.daemon_threads = True
-    threading.Thread(target=front.serve_forever, daemon=True).start()
-    before = dict(os.environ)
-    os.environ.update({**SETTINGS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{front.server_address[1]}"})
-    boto3.client("s3").create_bucket(Bucket=proxy.bucket)
-    yield proxy
-    os.environ.clear()
-    os.environ.update(before)
-    front.shutdown()
-    server.stop()
+    with moto_server() as upstream:
+        proxy = Proxy(upstream=upstream)
+        front = ThreadingHTTPServer(("127.0.0.1", 0), make_handler(proxy))
+        front.daemon_threads = True
+        threading.Thread(target=front.serve_forever, daemon=True).start()
+        with pointed_at(f"http://127.0.0.1:{front.server_address[1]}"):
+            boto3.client("s3").create_bucket(Bucket=proxy.bucket)
+            yield proxy
+        front.shutdown()

@@ -124,5 +124,5 @@ def test_an_endless_outage_ends_at_the_deadline(publishing, monkeypatch):
     publishing.proxy.plan("503", -1)
     monkeypatch.setattr(publishing.proxy, "next_fault", lambda *_: "503")
     bucket = _s3.S3Bucket("bucket/store", deadline_s=2.0)
-    with pytest.raises(StoreError, match=r"no clear answer to a write in 2 s, [2-6] tries, last HTTP 503"):
+    with pytest.raises(StoreError, match=r"no clear answer to a write in 2 s, [0-9]+ tries, last HTTP 503"):
         bucket.create("outage", b"data")

@@ -1,12 +1,12 @@
 """The bucket policies, enforced by a server: each role can do its work and nothing else."""
 
 import json
-import os
 import urllib.request
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
+from moto_process import moto_server, pointed_at
 
 from sweetspot.errors import StoreError
 from tasks._store import Store
@@ -22,42 +22,29 @@ def policy_of(root, role: str) -> dict:
     return json.loads(text.replace("BUCKET", BUCKET).replace("PREFIX", PREFIX))
 
 
-def ask_unchecked(address: str, requests: bytes) -> None:
-    """Tell the server (all of this process's) how many requests it still answers without looking at rights."""
-    asked = urllib.request.Request(f"{address}/moto-api/reset-auth", requests, {"content-type": "text/plain"})
-    urllib.request.urlopen(asked).close()
-
-
 @pytest.fixture(scope="module")
 def keys(root):
     """Access keys of the roles, on a server that enforces their policies."""
-    # Not at the top: vLLM walks over all loaded modules when it starts, and Flask's objects do not bear it.
-    from moto.server import ThreadedMotoServer
+    with moto_server() as (host, port), pointed_at(f"http://{host}:{port}", AWS_ACCESS_KEY_ID="root"):
+        storage, identities = boto3.client("s3"), boto3.client("iam")
+        storage.create_bucket(Bucket=BUCKET)
+        for key in (MANIFEST, TABLE, "other/team.json"):
+            storage.put_object(Bucket=BUCKET, Key=key, Body=b"1")
+        made = {role: access_key(identities, role, policy_of(root, role)) for role in ROLES}
+        enforce = urllib.request.Request(
+            f"http://{host}:{port}/moto-api/reset-auth", b"0", {"content-type": "text/plain"}
+        )
+        urllib.request.urlopen(enforce).close()
+        yield made
 
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    address = "http://{}:{}".format(*server.get_host_and_port())
-    before = dict(os.environ)
-    root_key = {"AWS_ACCESS_KEY_ID": "root", "AWS_SECRET_ACCESS_KEY": "root"}
-    os.environ.update({**root_key, "AWS_DEFAULT_REGION": "us-east-1", "AWS_ENDPOINT_URL": address})
-    storage, identities = boto3.client("s3"), boto3.client("iam")
-    storage.create_bucket(Bucket=BUCKET)
-    for key in (MANIFEST, TABLE, "other/team.json"):
-        storage.put_object(Bucket=BUCKET, Key=key, Body=b"1")
-    made = {}
-    for role in ROLES:
-        identities.create_user(UserName=role)
-        policy = policy_of(root, role)
-        # The server applies a denial without looking at its condition; the condition has a test of its own.
-        policy["Statement"] = [s for s in policy["Statement"] if s["Sid"] != "NeverOverwriteBlindly"]
-        identities.put_user_policy(UserName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
-        made[role] = identities.create_access_key(UserName=role)["AccessKey"]
-    ask_unchecked(address, b"0")
-    yield made
-    ask_unchecked(address, b"inf")
-    os.environ.clear()
-    os.environ.update(before)
-    server.stop()
+
+def access_key(identities, role: str, policy: dict) -> dict:
+    """The key of a new user with this policy."""
+    # The server applies a denial without looking at its condition; the condition has a test of its own.
+    policy["Statement"] = [s for s in policy["Statement"] if s["Sid"] != "NeverOverwriteBlindly"]
+    identities.create_user(UserName=role)
+    identities.put_user_policy(UserName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
+    return identities.create_access_key(UserName=role)["AccessKey"]
 
 
 @pytest.fixture

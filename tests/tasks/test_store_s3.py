@@ -1,38 +1,20 @@
 """The store's promises on a real HTTP endpoint that honours conditional writes."""
 
-import os
 import threading
 
 import boto3
 import pytest
+from moto_process import moto_server, pointed_at
 
 from sweetspot.errors import CheckError, StoreError
 from tasks._store import Store
 
-NAMES = {
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_DEFAULT_REGION": "us-east-1",
-    "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
-    "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
-}
-
 
 @pytest.fixture(scope="module")
 def endpoint():
-    # Not at the top: vLLM walks over all loaded modules when it starts, and Flask's objects do not bear it.
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    before = dict(os.environ)
-    os.environ.update({**NAMES, "AWS_ENDPOINT_URL": f"http://{host}:{port}"})
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    server.stop()
+    with moto_server() as (host, port), pointed_at(f"http://{host}:{port}"):
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield
 
 
 @pytest.fixture

@@ -10,13 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from sweetspot._checks import BoolArray, FloatArray, IntArray
-from sweetspot._row_order import count_down, row_means, row_medians
+from sweetspot._checks import FloatArray
 from sweetspot.errors import ContractError
-from sweetspot.raters import consensus
+from sweetspot.raters import columns_of, consensus, flag_block, row_blocks, standardise_block
 
 SKEWED_ABOVE_SD = 50.0
-_BLOCK_CELLS = 1 << 15  # 256 KiB of scores: a block and its temporaries stay near the core
 
 
 @dataclass(frozen=True)
@@ -104,32 +102,16 @@ def apply_calibration(scores: ArrayLike, calibration: Calibration) -> CleanedRow
         outliers=np.empty(len(table), dtype=np.int64),
         disagreement=np.empty(len(table), dtype=np.bool_),
     )
-    step = max(_BLOCK_CELLS // table.shape[1], 1)
-    for start in range(0, len(table), step):
-        rows = slice(start, start + step)
-        columns = np.array(table[rows].T, order="C")
-        quality, usable, outliers, disagreement = _clean_block(columns, calibration)
-        cleaned.quality[rows], cleaned.usable[rows] = quality, usable
-        cleaned.outliers[rows], cleaned.disagreement[rows] = outliers, disagreement
+    offset, scale, use_mean = (
+        np.asarray(calibration.offset),
+        np.asarray(calibration.scale),
+        calibration.method == "mean",
+    )
+    # One pass while a block is near the core: a night has many more rows than any cache holds.
+    for rows in row_blocks(table):
+        columns = columns_of(table, rows)
+        cleaned.quality[rows], counts = standardise_block(columns, offset, scale, use_mean=use_mean)
+        cleaned.usable[rows] = len(columns) if counts is None else counts
+        _, far, disagreement = flag_block(columns, cleaned.usable[rows], calibration.threshold)
+        cleaned.outliers[rows], cleaned.disagreement[rows] = np.where(disagreement, 0, far), disagreement
     return cleaned
-
-
-def _clean_block(columns: FloatArray, calibration: Calibration) -> tuple[FloatArray, IntArray, IntArray, BoolArray]:
-    """Quality, usable scores, outliers and disagreement (b,) of (K, b) scores, which are overwritten.
-
-    One pass while the block is near the core: a night has many more rows than any cache holds.
-    """
-    scale = np.asarray(calibration.scale)
-    if not scale.any():
-        nothing = np.zeros(columns.shape[1], dtype=np.int64)
-        return np.where(np.isnan(columns).all(axis=0), np.nan, 0.0), nothing, nothing, nothing.astype(np.bool_)
-    columns -= np.asarray(calibration.offset)[:, None]
-    columns /= np.where(scale > 0, scale, np.nan)[:, None]
-    counts = count_down(~np.isnan(columns)) if np.isnan(columns.min()) else None
-    quality = (row_means if calibration.method == "mean" else row_medians)(columns, counts)
-    columns -= quality
-    np.abs(columns, out=columns)
-    far = count_down(columns > calibration.threshold)
-    usable = np.full(columns.shape[1], len(columns), dtype=np.int64) if counts is None else counts
-    disagreement = far > np.maximum(usable - 1, 0) // 2
-    return quality, usable, np.where(disagreement, 0, far), disagreement

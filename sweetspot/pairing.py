@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from sweetspot._arguments import FloatArray, array_of, choice, finite, integer, real_kind
 from sweetspot._draws import LARGEST_KEY, draw_keys
+from sweetspot._row_order import count_down
 from sweetspot.errors import ContractError
 
 IntArray = NDArray[np.int64]
@@ -67,8 +69,7 @@ class _Block:
     """Rows (R,) of the table and what their rules need.
 
     A missing sample has the value of the row's mean, which moves neither mean nor spread, and is False in `present`
-    (None: nothing is missing). `n` counts the samples of a row, `low` and `high` (R,) are the ends of its rewards,
-    `lowest` and `highest` (R,) the first columns that hold them. `scratch` (R, N) may be overwritten.
+    (None: nothing is missing). `n` counts the samples of a row. `scratch` (R, N) may be overwritten.
     """
 
     rows: IntArray
@@ -76,8 +77,6 @@ class _Block:
     present: NDArray[np.bool_] | None
     n: int | IntArray
     mu: FloatArray
-    lowest: IntArray
-    highest: IntArray
     scratch: FloatArray
 
     @property
@@ -86,13 +85,31 @@ class _Block:
         first, last = int(self.rows[0]), int(self.rows[-1])
         return slice(first, last + 1) if last - first + 1 == len(self.rows) else self.rows
 
-    @property
-    def low(self) -> FloatArray:
-        return self.values[np.arange(len(self.rows)), self.lowest]
+    @cached_property
+    def lowest(self) -> IntArray:
+        """First column (R,) of the least reward. Few rules ask for it, and it takes a pass over the values."""
+        return _pick_again(self, self.values.argmin(axis=1), lambda again: self.values[again])
+
+    @cached_property
+    def highest(self) -> IntArray:
+        """First column (R,) of the greatest reward."""
+        return _pick_again(self, self.values.argmax(axis=1), lambda again: -self.values[again])
+
+    def at(self, columns: IntArray) -> FloatArray:
+        """The reward (R,) of one column of each row."""
+        return self.values[np.arange(len(self.rows)), columns]
+
+    @cached_property
+    def high(self) -> FloatArray:
+        return self.at(self.highest)
 
     @property
-    def high(self) -> FloatArray:
-        return self.values[np.arange(len(self.rows)), self.highest]
+    def is_extreme(self) -> NDArray[np.bool_]:
+        """Rows (R,) whose squares might overflow or vanish.
+
+        No reward is farther from 0 than n·(|mean| + |highest|), and none need be smaller than the larger of the two.
+        """
+        return np.abs(np.frexp(np.maximum(np.abs(self.high), np.abs(self.mu)))[1]) > 400
 
 
 def pair_positions(
@@ -201,53 +218,28 @@ def _blocks(samples: NDArray[Any]) -> Iterator[_Block]:
         rows = np.arange(start, start + len(values))
         with np.errstate(over="ignore", invalid="ignore"):
             mu = np.einsum("ij->i", values) / n_samples
-        lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
-        block = _Block(rows, values, None, n_samples, mu, lowest, highest, scratch[: len(values)])
+        block = _Block(rows, values, None, n_samples, mu, scratch[: len(values)])
         # A finite sum says that nothing is missing, which spares a pass over the values.
-        if not np.isfinite(mu).all() or _is_extreme(np.maximum(block.high, -block.low)).any():
+        if not np.isfinite(mu).all() or block.is_extreme.any():
             block = _with_care(rows, values, scratch)
         if len(block.rows):
             yield block
 
 
-def _is_extreme(size: FloatArray) -> NDArray[np.bool_]:
-    """Where squares of values of this size would overflow or vanish."""
-    return np.abs(np.frexp(size)[1]) > 400
-
-
 def _with_care(rows: IntArray, values: FloatArray, scratch: FloatArray) -> _Block:
     """A block with missing or extreme values, without its rows of fewer than two samples."""
     present = np.isfinite(values)
-    n = np.count_nonzero(present, axis=1) if values.shape[1] > 255 else _count_few(present)
+    n = count_down(present.T)
     if n.min() < 2:
         enough = n >= 2
         rows, values, present, n = rows[enough], values[enough], present[enough], n[enough]
-    block = _filled(rows, np.where(present, values, 0.0), present, n, scratch)
-    if (extreme := _is_extreme(np.maximum(block.high, -block.low))).any():
-        # By a power of two, so that no pick depends on it.
-        exponent = np.where(extreme, -np.frexp(np.maximum(block.high, -block.low))[1], 0)
-        scaled = np.ldexp(np.where(present, values, 0.0), exponent[:, None])
-        block = _filled(rows, scaled, present, n, scratch)
-    return block
-
-
-def _filled(rows: IntArray, values: FloatArray, present: NDArray[np.bool_], n: IntArray, scratch: FloatArray) -> _Block:
-    """A block of `values`, 0 where they are missing; these are overwritten with the mean of their row."""
-    with np.errstate(over="ignore"):
-        mu = np.einsum("ij->i", values) / n
-    np.copyto(values, mu[:, None], where=~present)
-    lowest, highest = values.argmin(axis=1), values.argmax(axis=1)
-    block = _Block(rows, values, present, n, mu, lowest, highest, scratch[: len(rows)])
-    return replace(
-        block,
-        lowest=_pick_again(block, lowest, lambda again: values[again]),
-        highest=_pick_again(block, highest, lambda again: -values[again]),
-    )
-
-
-def _count_few(present: NDArray[np.bool_]) -> IntArray:
-    """True values per row of at most 255 columns; adding bytes is faster than counting."""
-    return np.add.reduce(present.view(np.uint8), axis=1, dtype=np.uint8).astype(np.int64)
+    known = np.where(present, values, 0.0)
+    size = np.abs(known).max(axis=1, initial=0.0)
+    if (exponent := np.frexp(size)[1] * (np.abs(np.frexp(size)[1]) > 400)).any():
+        known = np.ldexp(known, -exponent[:, None])  # by a power of two, so that no pick depends on it
+    mu = np.einsum("ij->i", known) / n
+    np.copyto(known, mu[:, None], where=~present)
+    return _Block(rows, known, present, n, mu, scratch[: len(rows)])
 
 
 def _pick_again(
@@ -257,10 +249,9 @@ def _pick_again(
 
     Ties aside that is seldom, so the mask is made only for those rows; `distance` gives theirs.
     """
-    here = np.arange(len(picked))
-    wrong = np.zeros(len(picked), dtype=np.bool_) if ceiling is None else block.values[here, picked] >= ceiling
+    wrong = np.zeros(len(picked), dtype=np.bool_) if ceiling is None else block.at(picked) >= ceiling
     if block.present is not None:
-        wrong |= ~block.present[here, picked]
+        wrong |= ~block.present[np.arange(len(picked)), picked]
     again = np.flatnonzero(wrong)
     if len(again) == 0:
         return picked
@@ -276,12 +267,12 @@ def _pick_again(
 
 def _pick(block: _Block, plan: _Plan) -> tuple[IntArray, IntArray, NDArray[np.int8]]:
     """Columns of chosen and rejected (R,) and the reason codes (R,)."""
-    here = np.arange(len(block.rows))
     high_pick = _choose(block, plan, plan.chosen, None)
-    ceiling = block.values[here, high_pick]
+    ceiling = block.at(high_pick)
     low_pick = _choose(block, plan, plan.rejected, ceiling)
-    codes = np.where(block.values[here, low_pick] < ceiling, _OK, _NO_GAP).astype(np.int8)
-    codes[block.low == block.high] = _SIGMA_ZERO
+    codes = np.where(block.at(low_pick) < ceiling, _OK, _NO_GAP).astype(np.int8)
+    if (flat := codes == _NO_GAP).any():
+        codes[flat & (block.at(block.lowest) == block.high)] = _SIGMA_ZERO
     return high_pick, low_pick, codes
 
 
@@ -292,7 +283,7 @@ def _choose(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None)
     """
     if rule.position is None:
         return _draw(block, plan, rule, ceiling)
-    if rule.position == -math.inf:
+    if rule.position < 0 and np.all(block.n <= _reach(rule.position)):
         return block.lowest  # a sample below the ceiling exists only if the lowest is below it
     if rule.position == math.inf and ceiling is None:
         return block.highest
@@ -305,20 +296,24 @@ def _choose(block: _Block, plan: _Plan, rule: _Rule, ceiling: FloatArray | None)
 
 
 def _target(block: _Block, position: float, ddof: int) -> FloatArray:
-    """The target mu + position·sigma (R,), moved to the nearest end of the row's range where it lies outside.
+    """The target mu + position·sigma (R,), or the end of the row's range where that is sure to be nearest.
 
-    Outside the range, and for n <= 2 + 2·position² always, the nearest sample is the end itself. Without the move a
-    large position would make all distances equal by rounding.
+    Without this exception a large position would make all distances equal by rounding.
     """
     if position == 0:
         return _mean_in_order(block)
     centred = np.subtract(block.values, block.mu[:, None], out=block.scratch)
     sigma = np.sqrt(np.einsum("ij,ij->i", centred, centred) / (block.n - ddof))
-    low, high = block.low, block.high
-    with np.errstate(over="ignore"):
-        above_low = np.clip(block.mu - low + position * sigma, 0.0, high - low)
-    end = math.copysign(math.inf, position)
-    return np.clip(np.where(block.n <= 2 + 2 * position * position, end, low + _rounded(above_low)), low, high)
+    target = block.high - _rounded(np.maximum(block.high - block.mu - position * sigma, 0.0))
+    beyond = block.n <= _reach(position)
+    if not np.any(beyond):
+        return target
+    return np.where(beyond, block.at(block.lowest) if position < 0 else block.high, target)
+
+
+def _reach(position: float) -> float:
+    """Up to this many samples, the one nearest to mu ± |position|·sigma is always the end of the range."""
+    return 2 + 2 * position * position
 
 
 def _mean_in_order(block: _Block) -> FloatArray:

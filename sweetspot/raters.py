@@ -138,7 +138,7 @@ def _checked_scores(scores: ArrayLike) -> NDArray[np.generic]:
         )
     limit = LARGEST_MAGNITUDE if table.dtype.itemsize >= 8 else np.inf
     rated = False
-    for rows in _row_blocks(table):
+    for rows in row_blocks(table):
         block = table[rows]
         # NaN compares as False, so a block without missing or unusable scores costs one comparison.
         if np.count_nonzero(np.abs(block) < limit) == block.size:
@@ -160,13 +160,14 @@ def _checked_scores(scores: ArrayLike) -> NDArray[np.generic]:
     return table
 
 
-def _row_blocks(table: NDArray[np.generic]) -> Iterator[slice]:
+def row_blocks(table: NDArray[np.generic]) -> Iterator[slice]:
+    """Cut the rows of (R, K) into blocks that stay near the core."""
     step = max(_BLOCK_CELLS // table.shape[1], 1)
     for start in range(0, table.shape[0], step):
         yield slice(start, start + step)
 
 
-def _columns(table: NDArray[np.generic], rows: slice | IntArray) -> FloatArray:
+def columns_of(table: NDArray[np.generic], rows: slice | IntArray) -> FloatArray:
     """Those rows as a contiguous (K, b) array, one row per rater."""
     return np.array(table[rows].T, dtype=np.float64, order="C")
 
@@ -180,8 +181,8 @@ def _standardisation(table: NDArray[np.generic]) -> tuple[FloatArray, FloatArray
     """Offset and scale (K,) of each rater; scale 0.0 for one that is constant or never scored."""
 
     def values() -> Iterator[list[FloatArray]]:
-        for rows in _row_blocks(table):
-            yield _present(_columns(table, rows))
+        for rows in row_blocks(table):
+            yield _present(columns_of(table, rows))
 
     def deviations() -> Iterator[list[FloatArray]]:
         return map(distances, values())
@@ -190,7 +191,7 @@ def _standardisation(table: NDArray[np.generic]) -> tuple[FloatArray, FloatArray
         return [np.abs(column - middle) for column, middle in zip(block, offset, strict=True)]
 
     n_rows, n_raters = table.shape
-    sample = _present(_columns(table, sample_rows(n_rows)))
+    sample = _present(columns_of(table, sample_rows(n_rows)))
     offset = np.nan_to_num(column_medians(values, sample, n_rows=n_rows))
     mad = np.nan_to_num(column_medians(deviations, distances(sample), n_rows=n_rows))
     total, count = np.zeros(n_raters), np.zeros(n_raters)
@@ -210,26 +211,39 @@ def _standardised_rows(
     """Row summary (R,) of the standardised scores, and what each score differs from it (R, K)."""
     quality = np.empty(table.shape[0])
     residual = np.empty(table.shape)
-    in_use = scale > 0
-    summary = row_means if use_mean else row_medians
-    for rows in _row_blocks(table):
-        columns = _columns(table, rows)
-        if not in_use.any():
-            quality[rows] = np.where(np.isnan(columns).all(axis=0), np.nan, 0.0)
-            residual[rows] = np.nan
-            continue
-        z = (columns - offset[:, None]) / np.where(in_use, scale, np.nan)[:, None]
-        counts = count_down(~np.isnan(z)) if np.isnan(z.min()) else None
-        quality[rows] = summary(z, counts)
-        residual[rows] = (z - quality[rows]).T
+    for rows in row_blocks(table):
+        columns = columns_of(table, rows)
+        quality[rows], _ = standardise_block(columns, offset, scale, use_mean=use_mean)
+        residual[rows] = columns.T
     return quality, residual
+
+
+def standardise_block(
+    columns: FloatArray, offset: FloatArray, scale: FloatArray, *, use_mean: bool
+) -> tuple[FloatArray, IntArray | None]:
+    """Turn (K, b) scores, in place, into what each differs from its row's summary, in rater standard deviations.
+
+    Returns:
+        The summaries (b,), and how many scores count in each row; None where all do.
+    """
+    in_use = scale > 0
+    if not in_use.any():
+        quality = np.where(np.isnan(columns).all(axis=0), np.nan, 0.0)
+        columns.fill(np.nan)
+        return quality, np.zeros(columns.shape[1], dtype=np.int64)
+    columns -= offset[:, None]
+    columns /= np.where(in_use, scale, np.nan)[:, None]
+    counts = count_down(~np.isnan(columns)) if np.isnan(columns.min()) else None
+    quality = (row_means if use_mean else row_medians)(columns, counts)
+    columns -= quality
+    return quality, counts
 
 
 def _default_threshold(residual: FloatArray) -> float:
     """4 robust standard deviations of the residuals that are not zero, at least 1e-3."""
 
     def sizes() -> Iterator[list[FloatArray]]:
-        for rows in _row_blocks(residual):
+        for rows in row_blocks(residual):
             yield [nonzero_sizes(residual[rows])]
 
     def nonzero_sizes(block: FloatArray) -> FloatArray:
@@ -247,14 +261,23 @@ def _flag_cells(residual: FloatArray, threshold: float) -> tuple[IntArray, BoolA
     correctable = np.empty(residual.shape[0], dtype=np.int64)
     outlier = np.empty(residual.shape, dtype=np.bool_)
     disagreement = np.empty(residual.shape[0], dtype=np.bool_)
-    for rows in _row_blocks(residual):
-        columns = _columns(residual, rows)
+    for rows in row_blocks(residual):
+        columns = columns_of(residual, rows)
         usable = count_down(~np.isnan(columns))
         correctable[rows] = np.maximum(usable - 1, 0) // 2
-        far = np.abs(columns) > threshold
-        disagreement[rows] = count_down(far) > correctable[rows]
+        far, _, disagreement[rows] = flag_block(columns, usable, threshold)
         outlier[rows] = (far & ~disagreement[rows]).T
     return correctable, outlier, disagreement
+
+
+def flag_block(columns: FloatArray, usable: IntArray, threshold: float) -> tuple[BoolArray, IntArray, BoolArray]:
+    """Cells of (K, b) residuals beyond the threshold, how many a row has (b,), and where they are too many to correct.
+
+    Overwrites the residuals with their sizes.
+    """
+    far = np.abs(columns, out=columns) > threshold
+    count = count_down(far)
+    return far, count, count > np.maximum(usable - 1, 0) // 2
 
 
 def _warnings(table: NDArray[np.generic], quality: FloatArray, scale: FloatArray) -> tuple[str, ...]:

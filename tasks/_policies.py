@@ -53,10 +53,8 @@ def start_policy(path: str, revision: str = "") -> PolicyRef:
 
 def current_policy(store_uri: str, dataset: str, path: str, revision: str, *, use_promoted: bool) -> PolicyRef:
     """The last promoted policy of the dataset, else the start policy."""
-    promoted = Store(store_uri).read_if_there(_pointer(dataset)) if use_promoted else None
-    if promoted is None:
-        return start_policy(path, revision)
-    return PolicyRef(**json.loads(promoted)["policy"])
+    promoted = _promoted(Store(store_uri), dataset) if use_promoted else None
+    return start_policy(path, revision) if promoted is None else PolicyRef(**promoted)
 
 
 def policy_of_run(store_uri: str, dataset: str, run_id: str, start: PolicyRef, *, use_promoted: bool) -> PolicyRef:
@@ -65,8 +63,8 @@ def policy_of_run(store_uri: str, dataset: str, run_id: str, start: PolicyRef, *
     A run that is started again, say after its own policy was promoted, is still the same run.
     """
     store, key = Store(store_uri), f"{dataset}/runs/{run_id}.json"
-    promoted = store.read_if_there(_pointer(dataset)) if use_promoted else None
-    store.create(key, ids.canonical_json({"promoted": None if promoted is None else json.loads(promoted)["policy"]}))
+    promoted = _promoted(store, dataset) if use_promoted else None
+    store.create(key, ids.canonical_json({"promoted": promoted}))
     found = json.loads(store.read(key))["promoted"]
     return start if found is None else PolicyRef(**found)
 
@@ -104,6 +102,12 @@ def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
     if before != data and not store.swap(_pointer(dataset), before, data):
         raise CheckError(f"{_pointer(dataset)}: another run promoted a policy meanwhile; ours is kept, not promoted")
     seam("promoted")
+
+
+def _promoted(store: Store, dataset: str) -> dict[str, str] | None:
+    """The promoted policy's reference as plain JSON."""
+    pointer = store.read_if_there(_pointer(dataset))
+    return None if pointer is None else json.loads(pointer)["policy"]
 
 
 def _pointer(dataset: str) -> str:

@@ -59,20 +59,13 @@ class S3Bucket:
 
     def read(self, key: str) -> bytes | None:
         """The whole object, or None if the name is free."""
-
-        def get() -> bytes | None:
-            try:
-                return self.fs.cat_file(f"{self.bucket}/{self._name(key)}", max_concurrency=1)
-            except FileNotFoundError:
-                return None
-
-        return self._until_clear("read", key, get)
+        return self._until_clear("read", key, lambda: self._get(key))
 
     def create(self, key: str, data: bytes) -> bool:
         """Put a new object; True if it holds `data` afterwards, False if it holds anything else."""
 
         def put() -> bool:
-            return self._put(key, data, IfNoneMatch="*") or self.read(key) == data
+            return self._put(key, data, IfNoneMatch="*") or self._get(key) == data
 
         return self._until_clear("write", key, put)
 
@@ -87,7 +80,7 @@ class S3Bucket:
 
         def exchange() -> bool:
             tag = self._tag(key)
-            found = self.read(key)
+            found = self._get(key)
             if found == data or found != expected or tag is None:
                 return found == data
             # Some servers (Ceph) want the tag without the quotes they show it in.
@@ -99,6 +92,12 @@ class S3Bucket:
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key
+
+    def _get(self, key: str) -> bytes | None:
+        try:
+            return self.fs.cat_file(f"{self.bucket}/{self._name(key)}", max_concurrency=1)
+        except FileNotFoundError:
+            return None
 
     def _put(self, key: str, data: bytes, **condition: str) -> bool:
         """One conditional put; False if its condition did not hold."""

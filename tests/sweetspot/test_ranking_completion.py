@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from preference_matrices import MATRIX_METHODS, VOTE_METHODS, codes, margins, vote_matrix
 from scipy.special import expit, logit
 from scipy.stats import norm
 
@@ -8,39 +9,6 @@ from sweetspot.errors import ContractError
 from sweetspot.ranking import bradley_terry, complete, flip_mixture, lad
 
 LINKS = {"logit": (logit, expit), "probit": (norm.ppf, norm.cdf)}
-MATRIX_METHODS = ("lad", "pcp", "pssv", "two_stage")
-VOTE_METHODS = ("flip_mixture", "bradley_terry")
-
-
-def codes(result):
-    return [text.split(":")[0] for text in result.warnings]
-
-
-def margins(seed, n=100, *, observed=1.0, flips=0.0):
-    """True scores, margins (NaN where missing) and flipped cells of the published generator."""
-    rng = np.random.default_rng(seed)
-    w = rng.uniform(0, 5, n)
-    w -= w.mean()
-    i, j = np.triu_indices(n, 1)
-    flip, seen = rng.random(i.size) < flips, rng.random(i.size) < observed
-    value = np.where(seen, np.where(flip, w[j] - w[i], w[i] - w[j]), np.nan)
-    matrix, flipped = np.full((n, n), np.nan), np.zeros((n, n), dtype=bool)
-    matrix[i, j], matrix[j, i] = value, -value
-    flipped[i, j] = flipped[j, i] = flip & seen
-    return w, matrix, flipped
-
-
-def vote_matrix(seed, n=20, votes=5, pair_flips=0.0, observed=1.0):
-    rng = np.random.default_rng(seed)
-    w = rng.uniform(0, 5, n)
-    w -= w.mean()
-    i, j = np.triu_indices(n, 1)
-    count = votes * (rng.random(i.size) < observed)
-    wins = rng.binomial(count, expit(w[i] - w[j])).astype(float)
-    wins = np.where(rng.random(i.size) < pair_flips, count - wins, wins)
-    matrix = np.zeros((n, n))
-    matrix[i, j], matrix[j, i] = wins, count - wins
-    return w, matrix
 
 
 def error(result, w):

@@ -155,9 +155,9 @@ def _apply_rows(result: tuple[Any, pd.DataFrame], inputs: Inputs) -> Answer:
 def _pairing_floor(size: Size) -> Floor:
     cells, rows = size["prompts"] * size["samples"], size["prompts"]
     moved = 8 * cells + rows * (2 * _INDEX_BYTES + _REASON_BYTES)
-    text = "rewards read once, two indices and a reason per prompt written once; eight operations per reward (sum, "
-    text += "largest, smallest, centred, squared, distance, its size, smallest)"
-    return Floor(text, moved, elements=8.0 * cells)
+    text = "rewards read once, two indices and a reason per prompt written once; seven operations per reward (sum, "
+    text += "largest, centred, squared, distance, its size, smallest)"
+    return Floor(text, moved, elements=7.0 * cells)
 
 
 _OURS_PAIRING = Contestant(OURS, _ours, _positions)

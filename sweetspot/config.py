@@ -256,6 +256,10 @@ class Cluster(Section):
     """Price of an hour of the cluster, in any currency; lets `--dry-run` tell money."""
     max_failed_fraction: float = Field(default=0.005, ge=0, le=1)
     """A stage stops when more than this share of its rows failed (and more than 100 rows)."""
+    stall_s: float = Field(default=1800.0, gt=0)
+    """Most seconds a chunk, or opening a model, may take; then the worker is ended and the row to blame leaves."""
+    worker_memory_gib: float = Field(default=0.0, ge=0)
+    """Most memory of the processor (not the GPU) a worker with a model may take; 0 leaves it to Ray's own monitor."""
 
 
 class Curate(Section):

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from secrets import token_hex
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ from sweetspot.delivery.books import Book, IdSet
 from sweetspot.errors import CheckError
 from sweetspot.schemas import Schema
 from tasks import _ray
+from tasks._isolation import Isolation
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table
 
@@ -75,12 +76,32 @@ class _Plan:
     location: str
     inputs: dict[str, TableRef]
     open_work: Callable[[], ChunkWork]
+    cluster: Cluster
+    session: str
 
     def open(self) -> Callable[[int], dict[str, Any]]:
-        return partial(self._do_chunk, self.open_work())
+        work = self._isolated() if self.stage.models else self._plain()
+        return lambda index: self._do_chunk(work, index)
 
-    def _do_chunk(self, work: ChunkWork, index: int) -> dict[str, Any]:
-        result = work({name: ref.read_chunk(index) for name, ref in self.inputs.items()})
+    def _plain(self) -> Callable[[int, Mapping[str, pa.Table]], ChunkResult]:
+        work = self.open_work()
+        return lambda index, inputs: work(inputs)
+
+    def _isolated(self) -> Isolation:
+        stage = self.stage
+        return Isolation(
+            self.open_work,
+            Store(self.store),
+            self.location,
+            self.session,
+            stage.name,
+            stage.unit,
+            stage.output,
+            self.cluster,
+        )
+
+    def _do_chunk(self, work: Callable[[int, Mapping[str, pa.Table]], ChunkResult], index: int) -> dict[str, Any]:
+        result = work(index, {name: ref.read_chunk(index) for name, ref in self.inputs.items()})
         book = book_of(self.stage, result)
         book.balance()
         return commit_chunk(Store(self.store), self.location, index, result, book=book, schema=self.stage.output)
@@ -137,15 +158,25 @@ def run_stage(
         return replace(finished, reused_chunks=finished.chunks)
     chunks = next(iter(inputs.values())).chunks
     todo = [index for index in range(chunks) if store.read_if_there(f"{location}/{chunk_key(index)}") is None]
-    plan = _Plan(stage, run.store, location, dict(inputs), open_work)
+    plan = _Plan(stage, run.store, location, dict(inputs), open_work, run.cluster, session=token_hex(8))
     run.progress(stage.name, chunks - len(todo), chunks)
-    if todo:
-        for done, _ in enumerate(_ray.map_chunks(plan.open, todo, settings=run.cluster, models=stage.models), 1):
-            run.progress(stage.name, chunks - len(todo) + done, chunks)
+    _work_chunks(plan, todo, chunks, run)
     ref = finish_table(store, stage, location, key, chunks=chunks, run=run)
     # The seconds are committed too: a run that is started again must write the very same report.
     ref = replace(ref, notes=notes(ref), seconds=round(time.monotonic() - started, 3))
     return replace(commit_table(store, ref), reused_chunks=chunks - len(todo))
+
+
+def _work_chunks(plan: _Plan, todo: Sequence[int], chunks: int, run: Run) -> None:
+    """Map the chunks over the cluster, and stop as soon as more rows failed than a whole table may lose."""
+    stage, failed = plan.stage, 0
+    rows = max(ref.rows for ref in plan.inputs.values())
+    receipts = _ray.map_chunks(plan.open, todo, settings=run.cluster, models=stage.models) if todo else ()
+    for done, receipt in enumerate(receipts, 1):
+        run.progress(stage.name, chunks - len(todo) + done, chunks)
+        failed += _failed(Book.from_json(receipt["book"]))
+        if failed > _allowed(rows, run.cluster):
+            raise CheckError(_too_many(stage, failed, rows, run.cluster))
 
 
 def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks: int, run: Run) -> TableRef:
@@ -154,15 +185,22 @@ def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks:
     receipts = [empty.receipt(index) for index in range(chunks)]
     book = Book.merge([Book.from_json(receipt["book"]) for receipt in receipts])
     book.balance()
-    _stop_if_too_many_failed(book, run.cluster)
+    failed, rows_in = _failed(book), book.rows_in.count
+    if failed > _allowed(rows_in, run.cluster) or (failed and failed == rows_in):
+        raise CheckError(_too_many(stage, failed, rows_in, run.cluster))
     return replace(empty, rows=sum(receipt["part"]["rows"] for receipt in receipts), book=book.to_json())
 
 
-def _stop_if_too_many_failed(book: Book, settings: Cluster) -> None:
-    failed = sum(rows.count for reason, rows in book.dropped.items() if reason.startswith("failed"))
-    allowed = max(100, settings.max_failed_fraction * book.rows_in.count)
-    if failed > allowed or (failed and failed == book.rows_in.count):
-        raise CheckError(
-            f"{book.stage}: {failed} of {book.rows_in.count} {book.unit}s failed, more than the {int(allowed)} this "
-            "run allows (cluster.max_failed_fraction); nothing was published and committed chunks are kept"
-        )
+def _failed(book: Book) -> int:
+    return sum(rows.count for reason, rows in book.dropped.items() if reason.startswith("failed"))
+
+
+def _allowed(rows: int, settings: Cluster) -> int:
+    return max(100, int(settings.max_failed_fraction * rows))
+
+
+def _too_many(stage: Stage, failed: int, rows: int, settings: Cluster) -> str:
+    return (
+        f"{stage.name}: {failed} of {rows} {stage.unit}s failed, more than the {_allowed(rows, settings)} this run "
+        "allows (cluster.max_failed_fraction); nothing was published and committed chunks are kept"
+    )

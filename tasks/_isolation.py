@@ -34,8 +34,10 @@ SUSPICIOUS = 2
 """Interruptions by other sessions after which a chunk is worked prompt by prompt, and a prompt is to blame."""
 MAX_OPENINGS = 3
 """Workers that may die while they open their engine, one after another."""
-HOPELESS = 16
-"""If so many prompts fail one by one and none goes well, it is the engine and not they."""
+HOPELESS = 8
+"""If so many prompts of a chunk (or all of a smaller one) fail and none goes well, it is the engine and not they."""
+FEW = 4
+"""Fewer prompts than this can all be bad by chance."""
 _STAGE_STOPS = (CheckError, ConfigError, StoreError)
 
 
@@ -167,8 +169,10 @@ class Isolation:
     def _prompt_by_prompt(self, page: Page, inputs: Tables) -> ChunkResult:
         key = f"{self.unit}_id"
         units = next(table for table in reversed(list(inputs.values())) if key in table.column_names)
+        prompts = pc.unique(units["prompt_id"]).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
+        hopeless = min(HOPELESS, max(len(prompts), FEW))
         results, well, failed = list[ChunkResult](), 0, 0
-        for prompt in pc.unique(units["prompt_id"]).to_pylist():  # pyright: ignore[reportAttributeAccessIssue]
+        for prompt in prompts:
             rows = {name: table.filter(pc.field("prompt_id") == prompt) for name, table in inputs.items()}
             row_ids = units.filter(pc.field("prompt_id") == prompt)[key].to_pylist()
             if prompt in page.note.blamed:
@@ -182,7 +186,7 @@ class Isolation:
                 raise
             except Exception as error:
                 self._work, failed = None, failed + 1
-                if failed >= HOPELESS and not well:
+                if failed >= hopeless and not well:
                     raise EngineError(f"{self.stage}: {failed} prompts fail one by one: {_said(error)}") from None
                 reason = "failed_memory" if isinstance(error, MemoryError) else "failed_raised"
                 results.append(self._left(row_ids, prompt, reason, _said(error)))

@@ -89,7 +89,8 @@ def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | No
             return iter(list(csv.DictReader(io.StringIO(text))))
         if suffix == ".json":
             return (row if isinstance(row, dict) else None for row in json.loads(text))
-        return (_json_row(line) for line in text.splitlines() if line.strip())
+        # Not splitlines(): a text may hold line separators that do not end a line of JSON.
+        return (_json_row(line) for line in text.split("\n") if line.strip())
     except (pa.ArrowException, UnicodeDecodeError, json.JSONDecodeError, TypeError, csv.Error) as error:
         raise ContractError(f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged?") from None
 

@@ -1,6 +1,7 @@
 """How every stage runs: what is committed is skipped, the rest is mapped over the cluster, books must balance."""
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
@@ -169,14 +170,14 @@ def run_stage(
 
 def _work_chunks(plan: _Plan, todo: Sequence[int], chunks: int, run: Run) -> None:
     """Map the chunks over the cluster, and stop as soon as more rows failed than a whole table may lose."""
-    stage, failed = plan.stage, 0
+    failed = Counter[str]()
     rows = max(ref.rows for ref in plan.inputs.values())
-    receipts = _ray.map_chunks(plan.open, todo, settings=run.cluster, models=stage.models) if todo else ()
+    receipts = _ray.map_chunks(plan.open, todo, settings=run.cluster, models=plan.stage.models) if todo else ()
     for done, receipt in enumerate(receipts, 1):
-        run.progress(stage.name, chunks - len(todo) + done, chunks)
+        run.progress(plan.stage.name, chunks - len(todo) + done, chunks)
         failed += _failed(Book.from_json(receipt["book"]))
-        if failed > _allowed(rows, run.cluster):
-            raise CheckError(_too_many(stage, failed, rows, run.cluster))
+        if failed.total() > _allowed(rows, run.cluster):
+            raise CheckError(_too_many(plan.stage, failed, rows, run.cluster))
 
 
 def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks: int, run: Run) -> TableRef:
@@ -186,21 +187,23 @@ def finish_table(store: Store, stage: Stage, location: str, key: str, *, chunks:
     book = Book.merge([Book.from_json(receipt["book"]) for receipt in receipts])
     book.balance()
     failed, rows_in = _failed(book), book.rows_in.count
-    if failed > _allowed(rows_in, run.cluster) or (failed and failed == rows_in):
+    if failed.total() > _allowed(rows_in, run.cluster) or (failed and failed.total() == rows_in):
         raise CheckError(_too_many(stage, failed, rows_in, run.cluster))
     return replace(empty, rows=sum(receipt["part"]["rows"] for receipt in receipts), book=book.to_json())
 
 
-def _failed(book: Book) -> int:
-    return sum(rows.count for reason, rows in book.dropped.items() if reason.startswith("failed"))
+def _failed(book: Book) -> Counter[str]:
+    return Counter({reason: rows.count for reason, rows in book.dropped.items() if reason.startswith("failed")})
 
 
 def _allowed(rows: int, settings: Cluster) -> int:
     return max(100, int(settings.max_failed_fraction * rows))
 
 
-def _too_many(stage: Stage, failed: int, rows: int, settings: Cluster) -> str:
+def _too_many(stage: Stage, failed: Counter[str], rows: int, settings: Cluster) -> str:
+    reasons = ", ".join(f"{reason} {count}" for reason, count in failed.most_common())
     return (
-        f"{stage.name}: {failed} of {rows} {stage.unit}s failed, more than the {_allowed(rows, settings)} this run "
-        "allows (cluster.max_failed_fraction); nothing was published and committed chunks are kept"
+        f"{stage.name}: {failed.total()} of {rows} {stage.unit}s failed ({reasons}), more than the "
+        f"{_allowed(rows, settings)} this run allows (cluster.max_failed_fraction); nothing was published and "
+        "committed chunks are kept"
     )

@@ -14,7 +14,7 @@ from sweetspot.pairing import pair_positions
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("build_pairs", 1, schemas.PAIRS, unit="prompt")
+STAGE = Stage("build_pairs", 2, schemas.PAIRS, unit="prompt")
 MU_2SIGMA_IS_MIN, MU_2SIGMA_NEEDS = 10, 32
 """Up to ten responses the sample nearest mu - 2 sigma is the minimum; below 32 it seldom is another."""
 DETAILS = {
@@ -70,11 +70,14 @@ class _PairChunk:
         self.settings = settings
 
     def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
+        # A prompt that was never answered left at sampling, and is in the books there.
+        answered = set(inputs["responses"]["prompt_id"].to_pylist())
         prompts = inputs["prompts"].select(["prompt_id", "split"]).to_pylist()
+        prompts = [prompt for prompt in prompts if prompt["prompt_id"] in answered]
         groups = _responses_of(inputs)
         keys = [prompt["prompt_id"] for prompt in prompts]
         rewards, text_ids = _grids([groups.get(key, []) for key in keys])
-        picked = self._pick(rewards, text_ids, seed_salt=keys[0])
+        picked = self._pick(rewards, text_ids, seed_salt=keys[0] if keys else "")
         lowest = pair_positions(rewards, chosen=self.settings.chosen, rejected="min", text_ids=text_ids).rejected
         rows, left = [], []
         for index, prompt in enumerate(prompts):

@@ -4,8 +4,9 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
 
+from flows._lateness import skipped_as_late
 from flows._night import Night, code_commit, lock_sha256, night, summary_rows
 from sweetspot.config import Curate
 from sweetspot.engines.raters import rater_revision
@@ -25,8 +26,10 @@ from tasks.validate import validate
 
 
 @flow(name="curate", flow_run_name="curate-{config.dataset}")
-def curate(config: Curate = Curate()) -> dict[str, Any]:
+def curate(config: Curate = Curate()) -> dict[str, Any] | State:
     """Prompts, or responses with scores, to a cleaned, margin-selected, published dataset version."""
+    if skipped := skipped_as_late():
+        return skipped
     with night(config) as book:
         return report(curate_tables(config, book), book)
 

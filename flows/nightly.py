@@ -3,8 +3,9 @@
 from dataclasses import asdict
 from typing import Any
 
-from prefect import flow
+from prefect import State, flow
 
+from flows._lateness import skipped_as_late
 from flows._night import Night, night
 from flows.curate import curate_tables, policies, report
 from sweetspot.config import Nightly
@@ -14,8 +15,10 @@ from tasks.train_policy import TrainedPolicy, TrainRequest, train_policy
 
 
 @flow(name="nightly", flow_run_name="nightly-{config.dataset}")
-def nightly(config: Nightly = Nightly()) -> dict[str, Any]:
+def nightly(config: Nightly = Nightly()) -> dict[str, Any] | State:
     """Prompts to a published version to a policy that has passed its exam; the next night samples from it."""
+    if skipped := skipped_as_late():
+        return skipped
     with night(config) as book:
         version = curate_tables(config, book)
         trained = train_on(version, config, book)

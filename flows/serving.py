@@ -98,6 +98,7 @@ def _register(configs: Sequence[Path], environment: dict[str, str]) -> None:
         json.dump(declared, file)
         file.flush()
         _prefect(["deploy", "--all", "--prefect-file", file.name], environment)
+    _python(["-m", "flows.automations"], environment)
     for deployment in declared["deployments"]:
         console.print(f"deployed   {deployment['entrypoint'].rsplit('.', 1)[-1]}/{deployment['name']}")
 
@@ -113,10 +114,14 @@ def _deployment(path: Path) -> dict[str, Any]:
 
 
 def _prefect(arguments: list[str], environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
+    _python(["-m", "prefect", "--no-prompt", *arguments], environment)
+
+
+def _python(arguments: list[str], environment: dict[str, str]) -> None:
+    command = [sys.executable, *arguments]
     done = subprocess.run(command, env=environment, cwd=HOME, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EngineError(f"prefect {' '.join(arguments[:2])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+        raise EngineError(f"{' '.join(arguments[1:4])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
 @contextmanager

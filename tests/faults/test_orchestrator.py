@@ -1,0 +1,120 @@
+"""Whatever becomes of Prefect's server and its runs, results are the same and are published once."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+import yaml
+from orchestrated import Server
+from scored_world import RATERS, scored_rows, write_rows
+
+from tasks._ray_head import free_ports
+from tasks._versions import differences, open_version
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+TABLE = "Prefect is harmed: kill -9 of the server or of a run (detection by the automation we ship)"
+
+
+@pytest.fixture
+def server(tmp_path):
+    server = Server(tmp_path, free_ports(1)[0])
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def config(tmp_path):
+    source = write_rows(tmp_path / "scored.jsonl", scored_rows(prompts=160))
+    settings = {
+        "flow": "curate",
+        "dataset": "tiny",
+        "store": f"file://{tmp_path}/store",
+        "prompts": {"source": str(source), "starts_from": "responses", "score_columns": list(RATERS)},
+        "cluster": {"chunk_prompts": 8},
+    }
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return [sys.executable, "-m", "flows.cli", "run", str(path)]
+
+
+def end(process, patience_s=400):
+    return process.wait(patience_s)
+
+
+def test_a_run_that_went_silent_is_marked_crashed_and_a_finished_one_is_left_alone(server, figure):
+    register = server.spawn([sys.executable, "-m", "flows.automations"], "register")
+    assert end(register) == 0, (server.home / "register.log").read_text()[-2000:]
+    assert end(server.spawn([sys.executable, "-m", "flows.automations"], "register")) == 0  # renews, adds none
+    short = server.spawn([sys.executable, "tests/support/small_flows.py", "sleep", "1"], "short")
+    zombie = server.spawn([sys.executable, "tests/support/small_flows.py", "sleep", "3600"], "zombie")
+    assert end(short) == 0
+    server.wait(lambda: sorted(run["state_type"] for run in server.runs()) == ["COMPLETED", "RUNNING"], 120)
+    time.sleep(35)  # so that a heartbeat has been sent
+    os.kill(zombie.pid, signal.SIGKILL)
+    zombie.wait()
+    seconds = server.wait(lambda: "CRASHED" in {run["state_type"] for run in server.runs()}, 180)
+    states = {run["flow_name"] if "flow_name" in run else run["id"]: run["state_type"] for run in server.runs()}
+    assert sorted(states.values()) == ["COMPLETED", "CRASHED"]
+    crashed = next(run for run in server.runs() if run["state_type"] == "CRASHED")
+    assert "No heartbeat for 90 s" in crashed["state"]["message"]
+    assert seconds <= 120
+    figure(TABLE, harm="run killed", **{"seconds down": "-", "seconds to Crashed": round(seconds), "result": "Crashed"})
+
+
+@pytest.mark.parametrize("down_s", [3, 60])
+def test_a_server_that_dies_and_comes_back_changes_nothing(server, config, tmp_path, down_s, figure):
+    run = server.spawn(config, "run")
+    server.wait(lambda: any(run["state_type"] == "RUNNING" for run in server.runs()), 180)
+    server.kill()
+    time.sleep(down_s)
+    server.start()
+    assert end(run) == 0, (tmp_path / "run.log").read_text()[-3000:]
+    version = open_version(f"file://{tmp_path}/store", "tiny")
+    assert not list(differences(version))
+    states = {run["state_type"] for run in server.runs()}
+    assert states == {"COMPLETED"}
+    figure(TABLE, harm="server killed", **{"seconds down": down_s, "seconds to Crashed": "-", "result": "Completed"})
+
+
+def test_two_nights_of_one_date_at_once_publish_one_version(server, config, tmp_path):
+    both = [server.spawn(config, f"run{number}") for number in range(2)]
+    codes = [end(run) for run in both]
+    assert codes == [0, 0], [(tmp_path / f"run{number}.log").read_text()[-1500:] for number in range(2)]
+    versions = list((tmp_path / "store" / "tiny" / "versions").glob("*/manifest.json"))
+    assert len(versions) == 1
+    assert {run["state_type"] for run in server.runs()} == {"COMPLETED"}
+
+
+def test_a_night_with_other_settings_for_a_published_date_is_refused(server, config, tmp_path):
+    assert end(server.spawn(config, "first")) == 0
+    other = [*config, "--set", "pairing.rejected=min_of_5"]
+    assert end(server.spawn(other, "second")) == 1
+    assert "has been published as" in (tmp_path / "second.log").read_text()
+    assert end(server.spawn([*other, "--set", "attempt=2"], "third")) == 0
+    assert len(list((tmp_path / "store" / "tiny" / "versions").glob("*/manifest.json"))) == 2
+
+
+def test_after_an_outage_the_newest_night_runs_and_the_rest_are_skipped(server, tmp_path):
+    assert (
+        end(
+            server.spawn([sys.executable, "-m", "prefect", "work-pool", "create", "local", "--type", "process"], "pool")
+        )
+        == 0
+    )
+    deploy = server.spawn([sys.executable, "tests/support/small_flows.py", "deploy"], "deploy")
+    assert end(deploy) == 0, (tmp_path / "deploy.log").read_text()[-2000:]
+    time.sleep(65)  # nobody works: four or five runs come due
+    worker = server.spawn([sys.executable, "-m", "prefect", "worker", "start", "--pool", "local"], "worker")
+    try:
+        server.wait(lambda: sum(run["state_type"] == "COMPLETED" for run in server.runs()) >= 5, 240)
+    finally:
+        os.killpg(worker.pid, signal.SIGTERM)
+        end(worker)
+    done = sorted((r for r in server.runs() if r["state_type"] == "COMPLETED"), key=lambda r: r["expected_start_time"])
+    names = [run["state"]["name"] for run in done]
+    assert names[:3] == ["Skipped"] * 3, names
+    assert "Completed" in names
+    assert "later nights are due already" in done[0]["state"]["message"]

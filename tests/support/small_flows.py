@@ -1,0 +1,37 @@
+"""Flows that do nothing but be run: `python small_flows.py sleep SECONDS`, `python small_flows.py deploy`."""
+
+import sys
+import time
+
+from prefect import flow
+
+import flows  # noqa: F401  (its settings first)
+from flows._lateness import skipped_as_late
+
+EVERY_S = 15
+
+
+@flow
+def sleep(seconds: float) -> None:
+    """Be Running for so long."""
+    time.sleep(seconds)
+
+
+@flow
+def due() -> object:
+    """End as skipped if a later run is due."""
+    return skipped_as_late() or "ran"
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "sleep":
+        sleep(float(sys.argv[2]))
+    else:
+        from datetime import timedelta
+
+        from prefect.client.schemas.schedules import IntervalSchedule
+
+        deployment = due.to_deployment("often", schedule=IntervalSchedule(interval=timedelta(seconds=EVERY_S)))
+        deployment.work_pool_name = "local"
+        deployment.entrypoint = "small_flows.due"
+        deployment.apply()

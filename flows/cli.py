@@ -1,4 +1,4 @@
-"""The `sweetspot` command: run, serve, doctor, verify, show, audit.
+"""The `sweetspot` command: run, serve, doctor, sweep, verify, show, audit.
 
 Exit codes: 0 done; 1 the data or the run failed a check; 2 wrong usage or settings; 3 an external system failed.
 """
@@ -55,11 +55,28 @@ def serve(
 
 
 @app.command()
-def doctor(config: Annotated[Path | None, typer.Argument(help="YAML file to check against.")] = None) -> None:
-    """Check versions, engines, the store and the models, and say what each would need."""
-    from flows.doctor import examine
+def doctor(
+    target: Annotated[
+        str, typer.Argument(help="YAML file to check against, or the URI of a dataset, to see where its runs stand.")
+    ] = "",
+) -> None:
+    """Check versions, engines, the store and the models, or say where the runs of a dataset stand."""
+    from flows.doctor import examine, examine_dataset
 
-    raise typer.Exit(0 if examine(config) else FAILED_CHECK)
+    well = examine_dataset(target) if "://" in target else examine(Path(target) if target else None)
+    raise typer.Exit(0 if well else FAILED_CHECK)
+
+
+@app.command()
+def sweep(
+    uri: Annotated[str, typer.Argument(help="URI of a dataset.")],
+    older_than_days: Annotated[float, typer.Option(min=0.0, help="Younger objects may still be needed.")] = 7.0,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove them; without it they are only listed.")] = False,
+) -> None:
+    """List or remove what interrupted runs left behind and nobody refers to."""
+    from flows.sweeping import sweep_dataset
+
+    sweep_dataset(uri, older_than_days=older_than_days, delete=delete)
 
 
 @app.command()

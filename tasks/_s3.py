@@ -8,6 +8,7 @@ never about the reply.
 import os
 import time
 from collections.abc import Callable
+from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -89,6 +90,18 @@ class S3Bucket:
             )
 
         return self._until_clear("move", key, exchange)
+
+    def listing(self, prefix: str) -> list[tuple[str, int, datetime]]:
+        """Key, bytes and time of every object below a prefix."""
+        cut = len(f"{self.bucket}/{self._name('')}")
+        found = self._until_clear(
+            "list", prefix, lambda: self.fs.find(f"{self.bucket}/{self._name(prefix)}", detail=True)
+        )
+        return [(path[cut:], info["size"], info["LastModified"]) for path, info in found.items()]
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        self._until_clear("delete", key, lambda: self.fs.rm_file(f"{self.bucket}/{self._name(key)}"))
 
     def _name(self, key: str) -> str:
         return f"{self.prefix}/{key}" if self.prefix else key

@@ -1,8 +1,8 @@
 """The only reader and writer of object storage and Parquet.
 
 What a commit rests on: `create` makes a whole object under a name nobody holds yet, or reports that
-the name is taken; `swap` replaces a pointer only if it still holds what the caller read. Nothing here
-lists a directory or trusts that a file that opens is complete: readers are given sizes and hashes.
+the name is taken; `swap` replaces a pointer only if it still holds what the caller read. No commit and no
+reader lists a directory or trusts that a file that opens is complete: readers are given sizes and hashes.
 """
 
 import fcntl
@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -28,6 +29,15 @@ from tasks._seams import seam
 
 _KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*$")
 SCHEMES = ("file", "s3")
+
+
+@dataclass(frozen=True)
+class Item:
+    """An object as a listing shows it."""
+
+    key: str
+    bytes: int
+    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,14 @@ class Store:
     def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
         """Replace a pointer if it still holds `expected` (None: does not exist); True if it holds `data` afterwards."""
         return self._backend.swap(_checked(key), expected, data)
+
+    def listing(self, prefix: str) -> list[Item]:
+        """Everything below a prefix, for people and the sweeper; no commit and no reader rests on it."""
+        return [Item(*found) for found in self._backend.listing(_checked(prefix))]
+
+    def remove(self, key: str) -> None:
+        """Delete an object. Only the sweeper does."""
+        self._backend.remove(key)
 
     def probe(self) -> None:
         """Prove that this store can be written to, refuses to overwrite, and moves a pointer only from what it holds.
@@ -154,6 +172,18 @@ class _Folder:
             return (self.root / key).read_bytes()
         except FileNotFoundError:
             return None
+
+    def listing(self, prefix: str) -> list[tuple[str, int, datetime]]:
+        found = []
+        for path in (self.root / prefix).rglob("*"):
+            if path.is_file() and path.suffix != ".lock":
+                status = path.stat()
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                found.append((str(path.relative_to(self.root)), status.st_size, modified))
+        return found
+
+    def remove(self, key: str) -> None:
+        (self.root / key).unlink(missing_ok=True)
 
     def create(self, key: str, data: bytes) -> bool:
         path = self.root / key

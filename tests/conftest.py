@@ -27,3 +27,31 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real preference data at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def world_settings(root):
+    """Makes settings for the embedded world, small enough for a test."""
+
+    def make(folder: Path, *, limit: int, **changes) -> dict:
+        world = root / "deployments" / "world"
+        settings = {
+            "flow": "nightly",
+            "dataset": "tiny",
+            "store": f"file://{folder}/store",
+            "prompts": {"source": str(world / "prompts.jsonl"), "limit": limit, "held_out_fraction": 0.25},
+            "sampling": {"policy": str(world / "policy"), "n": 8, "engine": "transformers"},
+            "scoring": {
+                "raters": [
+                    {"kind": "reward_model", "name": "reward", "model": str(world / "reward")},
+                    {"kind": "verifier", "name": "verifier", "check": "graded"},
+                ]
+            },
+            "implicit": {"seed_pairs": 24, "seed_steps": 4},
+            "training": {"epochs": 1},
+            "evaluation": {"samples": 4, "min_gain": -1.0},
+            "cluster": {"chunk_prompts": 16},
+        }
+        return settings | changes
+
+    return make

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from killed_nights import Nights, night_runner
 from moto_process import moto_server, pointed_at
 
 CODES = {
@@ -170,3 +171,18 @@ def proxy() -> Iterator[Proxy]:
             boto3.client("s3").create_bucket(Bucket=proxy.bucket)
             yield proxy
         front.shutdown()
+
+
+@pytest.fixture(scope="module")
+def nights(root, tmp_path_factory) -> Iterator[Nights]:
+    """Runs nights, each in a process of its own."""
+    with night_runner(root, tmp_path_factory.mktemp("nights")) as runner:
+        yield runner
+
+
+@pytest.fixture(scope="module")
+def undisturbed(nights):
+    """Outcomes of nights that nobody killed, without and with training."""
+    for name, train in (("curated", False), ("trained", True)):
+        assert nights.run(name, train=train) == 0, (nights.folder / name / "log.txt").read_text()[-2000:]
+    return {False: nights.outcome("curated"), True: nights.outcome("trained")}

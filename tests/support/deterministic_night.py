@@ -1,18 +1,21 @@
 """Whole nights in one process each, from scored responses to a promoted policy, made to be killed and run again.
 
 Started once: it imports everything, then forks a process per line of input, `{"folder", "crash", "train"}`, and
-answers each with the exit status (negative: the signal it died of). Each chunk that is worked is noted in
-FOLDER/worked.txt.
+answers each with the exit status (negative: the signal it died of). With `kill_after_s` the process is killed after
+so many seconds; with `way` it works chunks as a rival does. Each chunk that is worked is noted in FOLDER/worked.txt.
 """
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import time
 import traceback
 from pathlib import Path
 
 import transformers.models.llama.modeling_llama  # noqa: F401  (here, once, and not in every fork)
+from rival_ways import WAYS
 from scored_world import RATERS, curate, make_world
 
 import sweetspot.engines.samplers
@@ -85,19 +88,34 @@ def serve() -> None:
         wanted = json.loads(line)
         child = os.fork()
         if child == 0:
-            run_and_exit(Path(wanted["folder"]), crash=wanted["crash"], training=wanted["train"])
-        _, status = os.waitpid(child, 0)
+            run_and_exit(Path(wanted["folder"]), crash=wanted["crash"], training=wanted["train"], way=wanted.get("way"))
+        if wanted.get("kill_after_s") is not None:
+            status = kill_after(child, wanted["kill_after_s"])
+        else:
+            _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def run_and_exit(folder: Path, *, crash: str | None, training: bool) -> None:
+def kill_after(child: int, seconds: float) -> int:
+    """Kill a child unless it ends before; returns its wait status."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            return status
+        time.sleep(0.002)
+    os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def run_and_exit(folder: Path, *, crash: str | None, training: bool, way: str | None) -> None:
     """The forked process: never returns."""
     os.dup2(os.open(folder / "log.txt", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 1)
     os.dup2(1, 2)
     if crash:
         os.environ[_seams.CRASH] = crash
     try:
-        main(folder, training=training)
+        WAYS[way](folder) if way else main(folder, training=training)
     except BaseException:
         traceback.print_exc()
         os._exit(1)

@@ -65,3 +65,13 @@ def test_the_probe_passes_here_and_names_a_missing_bucket(store):
     store.probe()
     with pytest.raises(StoreError, match="cannot be written"):
         Store("s3://no-such-bucket/x").probe()
+
+
+def test_a_listing_shows_what_is_below_a_prefix_and_the_sweeper_removes_one(store):
+    for key in ("tiny/a/1", "tiny/b", "other/c"):
+        store.create(key, b"12345")
+    assert sorted((item.key, item.bytes) for item in store.listing("tiny")) == [("tiny/a/1", 5), ("tiny/b", 5)]
+    assert all(item.modified.tzinfo is not None for item in store.listing("tiny"))
+    store.remove("tiny/b")
+    assert [item.key for item in store.listing("tiny")] == ["tiny/a/1"]
+    assert store.listing("nothing") == []

@@ -258,6 +258,8 @@ class Cluster(Section):
     """A stage stops when more than this share of its rows failed (and more than 100 rows)."""
     stall_s: float = Field(default=1800.0, gt=0)
     """Most seconds a chunk, or opening a model, may take; then the worker is ended and the row to blame leaves."""
+    job_timeout_s: float = Field(default=86_400.0, gt=0)
+    """Most seconds a training job may take; started again, it goes on from its last checkpoint."""
     worker_memory_gib: float = Field(default=0.0, ge=0)
     """Most memory of the processor (not the GPU) a worker with a model may take; 0 leaves it to Ray's own monitor."""
 

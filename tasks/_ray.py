@@ -208,12 +208,12 @@ def _worker_failed(error: Exception) -> EngineError:
     return EngineError(f"a worker of this stage failed with {kind}; committed chunks are safe. See the Ray logs")
 
 
-def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str) -> str:
+def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str, deadline_s: float) -> str:
     """Run `python -m module arguments` as a Ray job and wait for its end; returns its log.
 
     Raises:
         SweetspotError: the job's own error, as `job_main` wrote it.
-        EngineError: the job did not succeed; the last lines of its log are in the message.
+        EngineError: the job did not succeed, or not in time; the last lines of its log are in the message.
     """
     from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -226,7 +226,11 @@ def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str)
         runtime_env={"env_vars": passed},
     )
     final = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
+    deadline = time.monotonic() + deadline_s
     while (status := client.get_job_status(job)) not in final:
+        if time.monotonic() > deadline:
+            client.stop_job(job)
+            raise EngineError(f"job {job} was stopped after {deadline_s:.0f} s (cluster.job_timeout_s)")
         time.sleep(JOB_POLL_S)
     log = client.get_job_logs(job)
     if status is not JobStatus.SUCCEEDED:

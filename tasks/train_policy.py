@@ -94,7 +94,13 @@ def train_policy(request: TrainRequest, run: Run) -> TrainedPolicy:
     if done is None:
         with _ray.cluster(run.cluster) as dashboard:
             name = f"train-{prefix.rsplit('/', 1)[-1]}"
-            _ray.run_job("tasks.train_job", [run.store, prefix], name=name, dashboard=dashboard)
+            _ray.run_job(
+                "tasks.train_job",
+                [run.store, prefix],
+                name=name,
+                dashboard=dashboard,
+                deadline_s=run.cluster.job_timeout_s,
+            )
         done = store.read(f"{prefix}/policy.json")
     result = _result(json.loads(done), PolicyRef(prefix, json.loads(done)["revision"], run.store))
     if result.promoted:

@@ -8,7 +8,7 @@ from prefect import flow
 import flows  # noqa: F401  (its settings first)
 from flows._lateness import skipped_as_late
 
-EVERY_S = 15
+EVERY_S = 30
 
 
 @flow

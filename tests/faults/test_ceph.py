@@ -8,12 +8,12 @@ import threading
 
 import boto3
 import pytest
-from scored_world import curate, make_world, scored_rows
+from scored_world import FACTS, curate, make_world, scored_rows
 
 from tasks import _ray
 from tasks._store import Store
 from tasks._versions import differences, open_version
-from tasks.deliver_dataset import Publication, deliver_dataset
+from tasks.deliver_dataset import deliver_dataset
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PARTS = ("ceph-mon", "ceph-osd", "radosgw")
@@ -25,7 +25,6 @@ SETTINGS = {
     "AWS_REQUEST_CHECKSUM_CALCULATION": "when_required",
     "AWS_RESPONSE_CHECKSUM_VALIDATION": "when_required",
 }
-FACTS = Publication("run", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
 
 
 @pytest.fixture(scope="module")

@@ -7,18 +7,17 @@ import json
 import time
 
 import pytest
-from scored_world import curate, make_world, scored_rows
+from scored_world import FACTS, curate, make_world, scored_rows
 
 from sweetspot.delivery.manifest import parse_manifest
 from sweetspot.errors import StoreError
 from tasks import _ray, _s3
 from tasks._stage import Run
 from tasks._store import Store
-from tasks.deliver_dataset import Publication, deliver_dataset
+from tasks.deliver_dataset import deliver_dataset
 from tasks.relabel_pairs import relabel_pairs
 
 HEALED = ("500", "503", "409", "reset", "drop", "delay", "truncated")
-FACTS = Publication("run", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
 
 
 class Publishing:

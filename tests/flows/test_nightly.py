@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pandas as pd
 import pytest
+from trl_steps import first_losses
 
 from sweetspot import schemas
 from sweetspot.delivery.manifest import parse_manifest
@@ -72,24 +73,7 @@ def test_the_version_reads_with_datasets_and_pandas(version):
 
 
 def test_an_unmodified_trl_trainer_takes_it(version, root, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
-
-    policy = str(root / "deployments" / "world" / "policy")
-    rows = datasets.load_dataset(
-        "parquet", data_files=str(version / "data" / "train-*.parquet"), split="train", cache_dir=str(tmp_path)
-    )
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy, dtype="float32"),
-        args=DPOConfig(
-            output_dir=str(tmp_path), max_steps=3, per_device_train_batch_size=4, report_to=[], use_cpu=True,
-            logging_steps=1,
-        ),
-        train_dataset=rows,
-        processing_class=AutoTokenizer.from_pretrained(policy),
-    )  # fmt: skip
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    losses = first_losses(version, str(root / "deployments" / "world" / "policy"), tmp_path)
     assert len(losses) == 3
     assert losses[0] == pytest.approx(0.6931, abs=1e-3)
 

@@ -2,6 +2,7 @@
 
 import datasets
 import pytest
+from trl_steps import first_losses
 
 from sweetspot.delivery.manifest import parse_manifest
 
@@ -35,21 +36,6 @@ def test_pairs_are_real_texts_of_two_systems_for_one_source(version):
 
 
 def test_trl_trains_on_it(version, root, tmp_path):
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import DPOConfig, DPOTrainer
-
-    policy = str(root / "deployments" / "world" / "policy")
-    files = str(version / "data" / "train-*.parquet")
-    trainer = DPOTrainer(
-        model=AutoModelForCausalLM.from_pretrained(policy, dtype="float32"),
-        args=DPOConfig(
-            output_dir=str(tmp_path), max_steps=3, per_device_train_batch_size=4, max_length=128, report_to=[],
-            use_cpu=True, logging_steps=1,
-        ),
-        train_dataset=datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(tmp_path)),
-        processing_class=AutoTokenizer.from_pretrained(policy),
-    )  # fmt: skip
-    trainer.train()
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    losses = first_losses(version, str(root / "deployments" / "world" / "policy"), tmp_path)
     assert len(losses) == 3
     assert losses[0] == pytest.approx(0.6931, abs=1e-3)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import transformers.models.llama.modeling_llama  # noqa: F401  (here, once, and not in every fork)
 from rival_ways import WAYS
-from scored_world import RATERS, curate, make_world
+from scored_world import FACTS, RATERS, curate, make_world
 
 import sweetspot.engines.samplers
 import sweetspot.training.job  # noqa: F401
@@ -24,12 +24,11 @@ from sweetspot.config import Evaluation, Prompts, Sampling, Training
 from tasks import _ray, _seams, train_job
 from tasks._policies import start_policy
 from tasks._versions import open_version
-from tasks.deliver_dataset import Publication, deliver_dataset
+from tasks.deliver_dataset import deliver_dataset
 from tasks.train_policy import TrainRequest, train_policy
 
 WORLD = Path(__file__).resolve().parents[2] / "deployments" / "world"
 PROMPTS = 40
-FACTS = Publication("run", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
 
 
 def rows() -> list[dict]:

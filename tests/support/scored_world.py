@@ -9,8 +9,10 @@ import numpy as np
 from sweetspot.config import Cluster, Curate, Prompts
 from tasks._stage import Run
 from tasks._tables import TableRef
+from tasks.deliver_dataset import Publication
 
 RATERS = ("ann", "ben", "cia")
+FACTS = Publication("run", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
 
 
 def scored_rows(prompts: int = 30, responses: int = 12, seed: int = 0) -> list[dict]:

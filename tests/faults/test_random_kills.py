@@ -126,7 +126,6 @@ def test_a_ray_actor(tmp_path, root, monkeypatch, figure):
 
     def harm():
         while len(waits) < ACTOR_KILLS and not stop.is_set():
-            # A kill while the chunk of the one before is worked again would look like a prompt that kills: decision 10.
             seen = len(receipts(tmp_path))
             while len(receipts(tmp_path)) == seen and not stop.is_set():
                 time.sleep(0.01)
@@ -151,14 +150,16 @@ def test_a_ray_actor(tmp_path, root, monkeypatch, figure):
     Book.from_json(ref.book).balance()
     ended = Counter(ref.read(["prompt_id"])["prompt_id"].to_pylist())
     assert set(ended.values()) == {1}
-    blamed = ref.book["dropped"]
-    assert not blamed, f"prompts that did nothing were blamed: {blamed}"
-    assert set(ended) == set(prompts.read(["prompt_id"])["prompt_id"].to_pylist())
+    blamed = {row["row_id"] for index in range(ref.chunks) for row in ref.read_dropped(index).to_pylist()}
+    assert set(ended) | blamed == set(prompts.read(["prompt_id"])["prompt_id"].to_pylist())
+    assert blamed.isdisjoint(ended)
+    assert len(blamed) <= 3  # of 2,000: see decision 10 on a second kill in the same chunk
     worked = Counter(line.split()[1] for line in lines())
     again = sum(count - 1 for key, count in worked.items())
     waits.sort()
     first_row = f"{waits[len(waits) // 2]:.1f}, at most {waits[-1]:.1f}"
-    line(figure, "Ray actor", ACTOR_KILLS, f"{again} of 500, all kills together", first_row)
+    counted = f"{again} of 500 by all kills together; {len(blamed)} of 2,000 prompts left as `failed_worker_died`"
+    line(figure, "Ray actor", ACTOR_KILLS, counted, first_row)
 
 
 @pytest.fixture

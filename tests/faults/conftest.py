@@ -1,7 +1,6 @@
 """A real S3 endpoint behind a proxy that does harm to the n-th request."""
 
 import http.client
-import os
 import socket
 import struct
 import threading
@@ -14,9 +13,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import boto3
 import pytest
+from faults_page import enter, finish, note
 from killed_nights import Nights, night_runner
 from moto_process import moto_server, pointed_at
 
+ROOT = Path(__file__).resolve().parents[2]
 CODES = {
     "500": (500, "InternalError"),
     "503": (503, "SlowDown"),
@@ -130,33 +131,21 @@ def make_handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
-PAGE = "SWEETSPOT_FAULTS_PAGE"
-"""Environment variable: the file to write the figures of the long sweeps to."""
-_figures: dict[str, list[dict[str, object]]] = {}
-
-
 @pytest.fixture
-def figure():
+def figure(request):
     """Enter a line in a table of the page: `figure("Table", column=value, …)`."""
-    return lambda table, **line: _figures.setdefault(table, []).append(line)
+    return lambda table, **line: enter(request.path.stem, table, line)
 
 
-def pytest_sessionfinish(exitstatus: int) -> None:
-    """Write the page, if one was asked for and every test passed."""
-    if PAGE not in os.environ or exitstatus != 0 or not _figures:
-        return
-    lines = [
-        "# Faults",
-        "",
-        "Made by `make faults`: every line is a sweep that passed, with what was counted in it. The same version means "
-        "the same hash of every table and the same books by id set: no row lost, none doubled.",
-        "",
-    ]
-    for table, rows in _figures.items():
-        columns = list(rows[0])
-        lines += [f"## {table}", "", f"| {' | '.join(columns)} |", "|" + "---|" * len(columns)]
-        lines += [f"| {' | '.join(str(row[column]) for column in columns)} |" for row in rows] + [""]
-    Path(os.environ[PAGE]).write_text("\n".join(lines))
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Note which files of sweeps failed."""
+    if report.failed:
+        note(Path(report.fspath).stem)
+
+
+def pytest_sessionfinish() -> None:
+    """Write the page, if one was asked for."""
+    finish(ROOT)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows._floors import refuse_old_versions
 from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
 from tasks._keys import read_private_key, read_public_key
@@ -22,6 +23,7 @@ if not console.is_terminal:
 
 def run_flow(name: str, settings: Section) -> dict[str, Any]:
     """Run `nightly`, `curate` or `train` and print its result; what it needs is checked first, in seconds."""
+    refuse_old_versions()
     if isinstance(settings, Curate):
         for _, check in needs(settings):
             check()

@@ -258,7 +258,7 @@ class Cluster(Section):
     """Where rows are worked."""
 
     address: str = "local"
-    """`local` starts Ray in this process; else the address of a cluster."""
+    """`local` starts Ray in this process; else host:port of a host that the worker's SWEETSPOT_ALLOWED_HOSTS lists."""
     cpus: int = Field(default=2, ge=1)
     """CPUs of a local cluster."""
     gpus_per_actor: float = Field(default=0.0, ge=0)

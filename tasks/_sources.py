@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from sweetspot.config import Prompts
 from sweetspot.errors import ConfigError, ContractError
 from tasks._parquet import Limits, read_parquet
+from tasks._s3 import open_bucket
 
 READABLE = (".jsonl", ".json", ".parquet", ".csv")
 SCHEMES = ("", "file", "s3")
@@ -90,8 +89,8 @@ def _read_file(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], 
     if suffix not in READABLE:
         raise ConfigError(f"prompts.source: {name!r} ends in {suffix!r}, expected one of {', '.join(READABLE)}")
     try:
-        with fsspec.open(name, "rb") as file:
-            data: bytes = file.read(within.unpacked_bytes + 1)  # pyright: ignore[reportAttributeAccessIssue]
+        with _opened(name) as file:
+            data: bytes = file.read(within.unpacked_bytes + 1)
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"prompts.source: no file {name!r}") from None
     if len(data) > within.unpacked_bytes:
@@ -104,6 +103,14 @@ def _read_file(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], 
     if suffix == ".parquet":
         return read_parquet(name, data, within).to_pylist(), hashlib.sha256(data).hexdigest()
     return list(_decode(name, suffix, data)), hashlib.sha256(data).hexdigest()
+
+
+def _opened(name: str) -> Any:
+    """The file, read in place; a bucket by the same client as the store, with its checks."""
+    if name.lower().startswith("s3://"):
+        path = name[len("s3://") :]
+        return open_bucket(path.rpartition("/")[0]).fs.open(path, "rb")
+    return Path(name.removeprefix("file://")).open("rb")
 
 
 def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | None]:

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from sweetspot.errors import ConfigError, ContractError
+from tasks import _sources
 from tasks._parquet import Limits
 from tasks._sources import read_source
 
@@ -90,9 +91,7 @@ def test_a_missing_dataset_is_named():
     ],
 )
 def test_a_source_that_would_make_this_machine_fetch_is_refused(name, monkeypatch):
-    import fsspec
-
-    monkeypatch.setattr(fsspec, "open", lambda *a, **k: pytest.fail("it was opened"))
+    monkeypatch.setattr(_sources, "_opened", lambda name: pytest.fail("it was opened"))
     with pytest.raises(ConfigError, match="is no path, file:// or s3:// URI; download the file"):
         read_source(name)
 

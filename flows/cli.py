@@ -1,4 +1,4 @@
-"""The `sweetspot` command: run, serve, doctor, sweep, verify, show, audit.
+"""The `sweetspot` command: run, serve, doctor, sweep, keygen, verify, show, audit.
 
 Exit codes: 0 done; 1 the data or the run failed a check; 2 wrong usage or settings; 3 an external system failed.
 """
@@ -80,11 +80,26 @@ def sweep(
 
 
 @app.command()
-def verify(uri: Annotated[str, typer.Argument(help="URI of a version, or of a dataset for its latest one.")]) -> None:
+def verify(
+    uri: Annotated[str, typer.Argument(help="URI of a version, or of a dataset for its latest one.")],
+    public_key: Annotated[str, typer.Option(help="Publisher's public key file; the manifest must be signed.")] = "",
+) -> None:
     """Hash every file of a delivered version again; exit 1 and the key on any difference."""
     from flows.reading import verify_version
 
-    raise typer.Exit(0 if verify_version(uri) else FAILED_CHECK)
+    raise typer.Exit(0 if verify_version(uri, public_key=public_key) else FAILED_CHECK)
+
+
+@app.command()
+def keygen(
+    path: Annotated[Path, typer.Argument(help="Where the private key goes; PATH.pub gets the public one.")],
+) -> None:
+    """Make a pair of keys to sign versions with; keep the private one outside the store."""
+    from tasks._keys import make_keys
+
+    public, name = make_keys(path)
+    typer.echo(f"private    {path}   (set signing.private_key where versions are published)")
+    typer.echo(f"public     {public}   (set signing.public_key where they are trained on)\nkey        {name}")
 
 
 @app.command()

@@ -51,7 +51,8 @@ def curate_tables(config: Curate, book: Night) -> DeliveredVersion:
     selected = book.stage(select_pairs, pairs, config.selection, run)
     book.stage(relabel_pairs, prompts, responses, pairs, selected, config.relabelling, run, implicit=implicit)
     facts = _publication(config, book, models)
-    return book.step(deliver_dataset, book.tables, facts, store_uri=config.store, dataset=config.dataset)
+    where = {"store_uri": config.store, "dataset": config.dataset, "private_key": config.signing.private_key}
+    return book.step(deliver_dataset, book.tables, facts, **where)
 
 
 def _sample_and_score(config: Curate, book: Night) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from flows._lateness import skipped_as_late
 from flows._night import Night, night
 from flows.curate import curate_tables, policies, report
 from sweetspot.config import Nightly
+from tasks._keys import read_public_key
 from tasks._versions import open_version
 from tasks.deliver_dataset import DeliveredVersion
 from tasks.train_policy import TrainedPolicy, TrainRequest, train_policy
@@ -27,8 +28,9 @@ def nightly(config: Nightly = Nightly()) -> dict[str, Any] | State:
 
 def train_on(version: DeliveredVersion, config: Nightly, book: Night) -> TrainedPolicy:
     """Train from the policy that sampled, so the pairs are on-policy; examine on the held-out prompts."""
+    key = read_public_key(config.signing.public_key) if config.signing.public_key else ""
     request = TrainRequest(
-        version=open_version(config.store, config.dataset, version.version),
+        version=open_version(config.store, config.dataset, version.version, public_key=key),
         start=policies(config, book.run)[0],
         prompts=book.tables["prompts"],
         sampling=config.sampling,

@@ -6,17 +6,23 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from sweetspot.delivery.signature import key_id
 from sweetspot.errors import ConfigError
-from tasks._store import Store
+from tasks._keys import read_public_key
 from tasks._versions import VersionRef, differences, open_uri
 
 console = Console(highlight=False)
 SHOWN_CHARS = 300
 
 
-def verify_version(uri: str) -> bool:
-    """Hash every file again; prints what differs and returns whether nothing does."""
-    version = open_uri(uri)
+def verify_version(uri: str, *, public_key: str = "") -> bool:
+    """Hash every file again; prints what differs and returns whether nothing does.
+
+    Args:
+        uri: of a version, or of a dataset for its latest one.
+        public_key: path of the publisher's public key; empty checks no signature.
+    """
+    version = open_uri(uri, public_key=read_public_key(public_key) if public_key else "")
     found = list(differences(version))
     for difference in found:
         console.print(f"differs    {difference}", soft_wrap=True, markup=False)
@@ -24,6 +30,10 @@ def verify_version(uri: str) -> bool:
     if not found:
         size = sum(entry.bytes for entry in files)
         console.print(f"ok         {len(files)} files, {size} bytes, manifest {version.manifest_sha256[:16]}")
+        signed = (
+            f"signed by key {key_id(version.public_key)}" if version.public_key else "not checked; give --public-key"
+        )
+        console.print(f"signature  {signed}")
     return not found
 
 
@@ -71,7 +81,7 @@ def _rows(version: VersionRef, prefix: str, prompt_id: str) -> list[dict[str, An
     found = []
     for entry in version.manifest().files:
         if entry.path.startswith(prefix):
-            table = Store(version.store).read_table(f"{version.root}/{entry.path}", entry.sha256)
+            table = version.read_file(entry)
             found += table.filter(pc.equal(table["prompt_id"], prompt_id)).to_pylist()  # pyright: ignore
     return found
 

@@ -7,9 +7,11 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from flows._floors import refuse_old_versions
 from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
-from tasks._sources import read_source
+from tasks._keys import read_private_key, read_public_key
+from tasks._sources import limits_of, read_source
 from tasks._store import Store
 
 COLUMNS = ("stage", "in", "out", "unit", "dropped", "seconds", "reused")
@@ -21,6 +23,7 @@ if not console.is_terminal:
 
 def run_flow(name: str, settings: Section) -> dict[str, Any]:
     """Run `nightly`, `curate` or `train` and print its result; what it needs is checked first, in seconds."""
+    refuse_old_versions()
     if isinstance(settings, Curate):
         for _, check in needs(settings):
             check()
@@ -35,9 +38,17 @@ def run_flow(name: str, settings: Section) -> dict[str, Any]:
 
 def needs(settings: Curate) -> Iterator[tuple[str, Callable[[], object]]]:
     """What a run of these settings needs, each as a name and a call that fails where it is not there."""
-    prompts = settings.prompts
+    prompts, signing = settings.prompts, settings.signing
+    if signing.private_key:
+        yield f"key {signing.private_key}", lambda: read_private_key(signing.private_key, store=settings.store)
+    if signing.public_key:
+        yield f"key {signing.public_key}", lambda: read_public_key(signing.public_key)
     yield f"store {settings.store}", Store(settings.store).probe
-    yield f"prompts {prompts.source}", lambda: read_source(prompts.source, limit=1).require(prompts.prompt_column)
+    within = limits_of(prompts)
+    yield (
+        f"prompts {prompts.source}",
+        lambda: read_source(prompts.source, limit=1, within=within).require(prompts.prompt_column),
+    )
     if prompts.starts_from == "prompts":
         yield f"policy {settings.sampling.policy}", lambda: check_safe(settings.sampling.policy)
         for rater in settings.scoring.raters:
@@ -88,7 +99,8 @@ def plan(name: str, settings: Section) -> None:
     console.print_json(json.dumps({"flow": name, **settings.model_dump(mode="json")}))
     if not isinstance(settings, Curate):
         return
-    source = read_source(settings.prompts.source, limit=settings.prompts.limit)
+    prompts = settings.prompts
+    source = read_source(prompts.source, limit=prompts.limit, within=limits_of(prompts))
     console.print(f"prompts    {len(source.rows)} rows in {source.name}")
     if settings.prompts.starts_from == "responses":
         return

@@ -18,13 +18,18 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from flows._floors import refuse_old_versions
+from flows._guard import login, login_file, refuse_unguarded_dashboard, refuse_unguarded_server
 from sweetspot.configfile import load_config
 from sweetspot.errors import ConfigError, EngineError
+from tasks._listening import refuse_open_ports
 from tasks._ray_head import HOST, is_listening, ray_head
 
 console = Console(highlight=False)
 HOME = Path(__file__).resolve().parent.parent
 POOL = "local"
+PRIVATE = 0o077
+"""umask of the Prefect server: its database holds parameters and logs of every run."""
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
 
@@ -36,6 +41,7 @@ def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
         signal.signal(sign, signal.default_int_handler)
     with suppress(KeyboardInterrupt), serving(configs, port=port) as address:
         console.print(f"UI         {address}", soft_wrap=True)
+        console.print(f"log in     with the text in {login_file()}" if _own_login() else "log in     as you set it")
         console.print("stop       Ctrl-C")
         try:
             signal.pause()
@@ -48,36 +54,42 @@ def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
     """Server, Ray head and worker as child processes; yields the UI's address once runs can start.
 
     Raises:
-        ConfigError: the port is taken.
-        EngineError: a part did not come up.
+        ConfigError: the port is taken, or an installed version has a known hole.
+        EngineError: a part did not come up, or answers whom it should not.
     """
+    refuse_old_versions()
     if is_listening(port):
         raise ConfigError(f"port {port} on {HOST} is in use; stop what listens there, or choose another with --port")
     environment = _environment(port)
     prefect = [sys.executable, "-m", "prefect"]
     with ExitStack() as parts:
         server = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
-        parts.enter_context(_child("Prefect server", server, environment))
+        parts.enter_context(_child("Prefect server", server, environment, umask=PRIVATE))
         _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
-        console.print("started    Prefect server")
+        refuse_unguarded_server(f"http://{HOST}:{port}", environment["PREFECT_API_AUTH_STRING"])
+        console.print("started    Prefect server; it asks for a login")
         with chdir(HOME):  # workers read relative paths of models from where the head was started
             head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment))
         environment["SWEETSPOT_RAY_ADDRESS"] = head.address
+        refuse_unguarded_dashboard(f"http://{head.dashboard}")
         console.print(f"started    Ray head, dashboard http://{head.dashboard}")
         _register(configs, environment)
         worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
         parts.enter_context(_child("worker", worker, environment))
         console.print("started    worker")
+        refuse_open_ports("serve", os.getpid())
         yield f"http://{HOST}:{port}"
 
 
 def _environment(port: int) -> dict[str, str]:
-    api = f"http://{HOST}:{port}/api"
+    api, user = f"http://{HOST}:{port}/api", login()
     return {
         **os.environ,
         "PREFECT_API_URL": api,
         "PREFECT_SERVER_UI_API_URL": api,
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false",
+        "PREFECT_SERVER_API_AUTH_STRING": user,
+        "PREFECT_API_AUTH_STRING": user,
         # A page of another site in the same browser may neither read this server nor start runs on it.
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
@@ -86,6 +98,10 @@ def _environment(port: int) -> dict[str, str]:
         "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32)),
         "SWEETSPOT_HOME": str(HOME),
     }
+
+
+def _own_login() -> bool:
+    return "PREFECT_SERVER_API_AUTH_STRING" not in os.environ
 
 
 def _register(configs: Sequence[Path], environment: dict[str, str]) -> None:
@@ -125,13 +141,21 @@ def _python(arguments: list[str], environment: dict[str, str]) -> None:
 
 
 @contextmanager
-def _child(name: str, command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _child(
+    name: str, command: list[str], environment: dict[str, str], *, umask: int = -1
+) -> Iterator[subprocess.Popen[bytes]]:
     """A child process with its output in a log file, stopped with all its own children at the end."""
     folder = Path("out/logs")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name.lower().replace(' ', '-')}.log").open("ab") as log:
         process = subprocess.Popen(
-            command, env=environment, cwd=HOME, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env=environment,
+            cwd=HOME,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            umask=umask,
         )
     try:
         yield process

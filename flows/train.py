@@ -7,6 +7,7 @@ from prefect import flow
 
 from flows._night import night
 from sweetspot.config import Curate, Train
+from tasks._keys import read_public_key
 from tasks._policies import current_policy
 from tasks._versions import open_version
 from tasks.load_prompts import load_prompts
@@ -16,7 +17,8 @@ from tasks.train_policy import TrainRequest, train_policy
 @flow(name="train", flow_run_name="train-{config.dataset}")
 def train(config: Train = Train()) -> dict[str, Any]:
     """Train on a published version, examine on held-out prompts, promote or refuse."""
-    version = open_version(config.store, config.dataset, config.version)
+    key = read_public_key(config.signing.public_key) if config.signing.public_key else ""
+    version = open_version(config.store, config.dataset, config.version, public_key=key)
     start = current_policy(
         config.store, config.dataset, config.sampling.policy, config.sampling.revision,
         use_promoted=config.sampling.use_promoted,

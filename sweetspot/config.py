@@ -16,7 +16,7 @@ RejectedPosition = Literal[
 ]  # one list, not a union of two: the form shows a union as a choice of types
 Loss = Literal["dpo", "rating_dpo", "ml_rating_dpo", "rating_ipo", "mixdpo", "ipo", "cdpo"]
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,62}$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([._-]?[a-z0-9])*$", max_length=63)]
 
 
 def _number_fields(schema: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ class Prompts(Section):
     """Where a night starts."""
 
     source: str = "deployments/world/prompts.jsonl"
-    """A .jsonl, .json, .parquet or .csv file (a path or a URI), or `datasets:NAME[:CONFIG]:SPLIT`."""
+    """A .jsonl, .json, .parquet or .csv file (a path, file:// or s3://), or `datasets:NAME[:CONFIG]:SPLIT`."""
     starts_from: Literal["prompts", "responses"] = "prompts"
     """`prompts`: sample responses to them. `responses`: rows already hold a response and its scores."""
     prompt_column: str = "prompt"
@@ -58,6 +58,12 @@ class Prompts(Section):
     """Share of prompts, chosen by the hash of the prompt, that never enters training."""
     max_prompt_chars: int = Field(default=32_768, ge=1)
     """A longer prompt is dropped with the reason `too_long`."""
+    max_rows: int = Field(default=10_000_000, ge=1)
+    """A source with more rows is refused; a Parquet file before any of it is read."""
+    max_unpacked_bytes: int = Field(default=2 * 2**30, ge=2**20)
+    """A source that unpacks to more bytes is refused: 40 kB of Parquet can become 10 GB."""
+    max_row_bytes: int = Field(default=2**20, ge=2**10)
+    """A Parquet source with more bytes per row on average is refused."""
 
 
 class Sampling(Section):
@@ -195,6 +201,15 @@ class Relabelling(Section):
     """Where the goal text goes."""
 
 
+class Signing(Section):
+    """Who published a version, proven by a signature beside its manifest."""
+
+    private_key: str = ""
+    """Path of the key that signs, made by `sweetspot keygen` and kept outside the store; empty signs nothing."""
+    public_key: str = ""
+    """Path of the publisher's public key: nothing unsigned, changed or rolled back is trained on; empty: not asked."""
+
+
 class Training(Section):
     """The rating-aware DPO job."""
 
@@ -222,6 +237,8 @@ class Training(Section):
     """Longest prompt plus response; a longer pair is refused, never cut."""
     seed: int = Field(default=0, ge=0)
     """Of the order of pairs."""
+    max_unpacked_bytes: int = Field(default=8 * 2**30, ge=2**20)
+    """A version whose training rows unpack to more bytes is refused before it is read."""
 
 
 class Evaluation(Section):
@@ -241,7 +258,7 @@ class Cluster(Section):
     """Where rows are worked."""
 
     address: str = "local"
-    """`local` starts Ray in this process; else the address of a cluster."""
+    """`local` starts Ray in this process; else host:port of a host that the worker's SWEETSPOT_ALLOWED_HOSTS lists."""
     cpus: int = Field(default=2, ge=1)
     """CPUs of a local cluster."""
     gpus_per_actor: float = Field(default=0.0, ge=0)
@@ -282,6 +299,7 @@ class Curate(Section):
     pairing: Pairing = Pairing()
     selection: Selection = Selection()
     relabelling: Relabelling = Relabelling()
+    signing: Signing = Signing()
     cluster: Cluster = Cluster()
 
 
@@ -308,12 +326,13 @@ class Train(Section):
     """Name of the dataset in the store."""
     store: str = "file://out/store"
     """URI of the store."""
-    version: str = "latest"
+    version: str = Field(default="latest", pattern=r"^[A-Za-z0-9]([._+-]?[A-Za-z0-9])*$", max_length=127)
     """Version to train on; `latest` follows the pointer."""
     prompts: Prompts = Prompts()
     sampling: Sampling = Sampling()
     training: Training = Training()
     evaluation: Evaluation = Evaluation()
+    signing: Signing = Signing()
     cluster: Cluster = Cluster()
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -14,6 +15,9 @@ from sweetspot.engines.revision import check_safe, local_directory, model_revisi
 from sweetspot.errors import CheckError
 from tasks._seams import seam
 from tasks._store import Store
+
+_REVISION = re.compile(r"[0-9a-f]{16}|[0-9a-f]{40}")
+_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -37,8 +41,19 @@ class PolicyRef:
         folder = _cache() / self.revision
         marker = json.loads(Store(self.store).read(f"{self.path}/policy.json"))
         for entry in marker["files"]:
+            _refuse_odd_file(entry["path"], self)
             _fetch(Store(self.store), f"{self.path}/{entry['path']}", folder / entry["path"], entry["sha256"])
+        check_safe(str(folder))
+        if model_revision(str(folder)) != self.revision:
+            raise CheckError(f"{self.store}/{self.path}: its files are not those of revision {self.revision}")
         return folder
+
+    def __post_init__(self) -> None:
+        """Refuse a revision that could be a path: the cache's folder is named by it."""
+        if not _REVISION.fullmatch(self.revision):
+            raise CheckError(
+                f"policy {self.path[:80]!r}: revision {self.revision[:80]!r} is no hash; it was tampered with"
+            )
 
     def to_json(self) -> dict[str, str]:
         """Plain JSON."""
@@ -114,6 +129,12 @@ def _pointer(dataset: str) -> str:
     return f"{dataset}/policies/promoted.json"
 
 
+def _refuse_odd_file(name: str, policy: PolicyRef) -> None:
+    """A file's name in a marker becomes a path on this machine."""
+    if not isinstance(name, str) or not _FILE.fullmatch(name):
+        raise CheckError(f"{policy.store}/{policy.path}: lists a file {str(name)[:80]!r}; expected one plain name")
+
+
 def _cache() -> Path:
     return Path(os.environ.get("SWEETSPOT_CACHE", Path(tempfile.gettempdir()) / f"sweetspot-{os.getuid()}"))
 
@@ -125,6 +146,6 @@ def _fetch(store: Store, key: str, path: Path, sha256: str) -> None:
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckError(f"{key}: its hash is not the committed one; the policy changed at rest")
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    partial = path.with_suffix(f".{os.getpid()}")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(data)
     partial.replace(path)

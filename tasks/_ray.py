@@ -14,7 +14,9 @@ from typing import Any
 from sweetspot import errors
 from sweetspot.config import Cluster
 from sweetspot.errors import EngineError, SweetspotError
-from tasks._ray_head import ray_head
+from tasks._endpoints import check_cluster_address
+from tasks._listening import refuse_open_ports
+from tasks._ray_head import LOOPBACK, ray_head
 
 JOB_POLL_S = 0.5
 JOB_SUBMIT_TIMEOUT_S = 60
@@ -32,6 +34,7 @@ _ENVIRONMENT = {
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    **LOOPBACK,
 }
 
 
@@ -58,6 +61,8 @@ def cluster(settings: Cluster) -> Iterator[str]:
         yield _dashboards[-1]
         return
     address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
+    if settings.address != "local":
+        check_cluster_address(address)
     with ExitStack() as stack:
         known = None
         if address == "local":
@@ -65,6 +70,8 @@ def cluster(settings: Cluster) -> Iterator[str]:
             address, known = head.address, head.dashboard
         context = _connect(address)
         stack.callback(ray.shutdown)
+        if known:
+            refuse_open_ports("Ray", os.getpid())
         # A head tells its clients of its dashboard some time after the dashboard listens.
         _dashboards.append(known or str(context.dashboard_url))
         stack.callback(_dashboards.pop)

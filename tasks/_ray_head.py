@@ -20,6 +20,11 @@ from sweetspot.errors import EngineError
 
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Without this Ray takes 127.0.0.1 for the machine's outer address and listens on all of them, and so do its drivers.
+
+Despite its name it works on Linux. A process that joins a cluster of several machines has to set it to 1.
+"""
 _PR_SET_PDEATHSIG = 1
 
 
@@ -53,7 +58,7 @@ def ray_head(*, cpus: int, environment: Mapping[str, str] | None = None) -> Iter
         log = stack.enter_context(tempfile.TemporaryFile("w+b"))
         process = subprocess.Popen(
             command,
-            env=environment,
+            env={**LOOPBACK, **(os.environ if environment is None else environment)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -9,13 +9,17 @@ import os
 import time
 from collections.abc import Callable
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
+from types import SimpleNamespace
 from typing import Any, TypeVar
 
 import fsspec
+from aiobotocore.httpsession import AIOHTTPSession
 
 from sweetspot.errors import StoreError
+from tasks._endpoints import check_endpoint
 
+ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 DEADLINE_S = 60.0
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5, 20
 LONGEST_PAUSE_S = 5.0
@@ -27,6 +31,9 @@ T = TypeVar("T")
 
 def open_bucket(path: str) -> "S3Bucket":
     """The bucket at `bucket/prefix`, with one client per process and endpoint: making one takes a third of a second."""
+    for name in ENDPOINTS:
+        if endpoint := os.environ.get(name):
+            check_endpoint(endpoint, what=name)
     return _opened(path, os.environ.get("AWS_ENDPOINT_URL", ""), os.getpid())
 
 
@@ -54,6 +61,7 @@ class S3Bucket:
                 "retries": {"total_max_attempts": 1},
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "read_timeout": READ_TIMEOUT_S,
+                "http_session_cls": _StaysHere,
             },
         )
         self.fs.retries = 1  # the loop in `_until_clear` is the only one
@@ -159,6 +167,23 @@ class S3Bucket:
                     ) from None
                 time.sleep(pause_s)
                 tries += 1
+
+
+class _StaysHere(AIOHTTPSession):
+    """Follows no redirect: by itself the client would send a signed request wherever a server points."""
+
+    async def _get_session(self, proxy_url: str | None) -> Any:
+        session = await super()._get_session(proxy_url)
+        return SimpleNamespace(request=partial(session.request, allow_redirects=False))
+
+    async def send(self, request: Any) -> Any:
+        response = await super().send(request)
+        # Without an address it is S3's way to name a bucket's region, which botocore understands.
+        if 300 <= response.status_code < 400 and "location" in response.headers:
+            raise StoreError(
+                f"{request.url.split('?')[0]}: the store redirects, which is not followed; mend the endpoint"
+            )
+        return response
 
 
 class _TryAgainError(Exception):

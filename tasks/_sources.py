@@ -5,17 +5,22 @@ import difflib
 import hashlib
 import io
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from sweetspot.config import Prompts
 from sweetspot.errors import ConfigError, ContractError
+from tasks._parquet import Limits, read_parquet
+from tasks._s3 import open_bucket
 
 READABLE = (".jsonl", ".json", ".parquet", ".csv")
+SCHEMES = ("", "file", "s3")
+"""Of what a form may name. A web address would make this machine fetch whatever it alone can reach."""
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(?=::|://)")
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -46,70 +51,102 @@ class Source:
                 raise ContractError(f"{self.name}: no column {column!r}{hint} Set prompts.*_column to match")
 
 
-def read_source(name: str, *, limit: int = 0) -> Source:
+def limits_of(settings: Prompts) -> Limits:
+    """What a source may hold, as set."""
+    return Limits(settings.max_rows, settings.max_unpacked_bytes, settings.max_row_bytes)
+
+
+def read_source(name: str, *, limit: int = 0, within: Limits = Limits()) -> Source:
     """Read a JSONL, JSON, Parquet or CSV file, or a `datasets:NAME[:CONFIG]:SPLIT`.
 
     Args:
-        name: path, URI or dataset.
+        name: path, file:// or s3:// URI, or dataset.
         limit: rows to take from the start; 0 takes all.
+        within: what it may hold; a larger one is refused, a Parquet file before it is read.
 
     Raises:
-        ConfigError: no such file, or a format we do not read.
-        ContractError: the file holds no rows or is damaged.
+        ConfigError: no such file, or a format or scheme we do not read.
+        ContractError: the file holds no rows, too much, or is damaged.
     """
     if name.startswith("datasets:"):
-        rows, sha256 = _read_hub(name.removeprefix("datasets:"))
+        rows, sha256 = _read_hub(name.removeprefix("datasets:"), within)
     else:
-        rows, sha256 = _read_file(name)
+        rows, sha256 = _read_file(name, within)
     if not rows:
         raise ContractError(f"{name}: holds no rows; expected at least one prompt")
+    if len(rows) > within.rows:
+        raise ContractError(f"{name}: holds {len(rows)} rows, more than the {within.rows} allowed; raise max_rows")
     return Source(name, sha256, tuple(rows[:limit] if limit else rows))
 
 
-def _read_file(name: str) -> tuple[list[dict[str, Any] | None], str]:
+def _read_file(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], str]:
     suffix = "." + name.rsplit(".", 1)[-1].lower()
+    scheme = _SCHEME.match(name)
+    if (scheme and scheme.group(1).lower() not in SCHEMES) or "::" in name:
+        raise ConfigError(
+            f"prompts.source: {name[:80]!r} is no path, file:// or s3:// URI; download the file and name the copy"
+        )
     if suffix not in READABLE:
         raise ConfigError(f"prompts.source: {name!r} ends in {suffix!r}, expected one of {', '.join(READABLE)}")
     try:
-        with fsspec.open(name, "rb") as file:
-            data: bytes = file.read()  # pyright: ignore[reportAttributeAccessIssue]
-    except FileNotFoundError:
+        with _opened(name) as file:
+            data: bytes = file.read(within.unpacked_bytes + 1)
+    except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"prompts.source: no file {name!r}") from None
+    if len(data) > within.unpacked_bytes:
+        raise ContractError(
+            f"{name}: is longer than the {within.unpacked_bytes:,} bytes allowed; if it is meant to be so large, raise "
+            "max_unpacked_bytes"
+        )
     if not data.strip():
         raise ContractError(f"{name}: is empty; expected at least one row")
+    if suffix == ".parquet":
+        return read_parquet(name, data, within).to_pylist(), hashlib.sha256(data).hexdigest()
     return list(_decode(name, suffix, data)), hashlib.sha256(data).hexdigest()
+
+
+def _opened(name: str) -> Any:
+    """The file, read in place; a bucket by the same client as the store, with its checks."""
+    if name.lower().startswith("s3://"):
+        path = name[len("s3://") :]
+        return open_bucket(path.rpartition("/")[0]).fs.open(path, "rb")
+    return Path(name.removeprefix("file://")).open("rb")
 
 
 def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | None]:
     try:
-        if suffix == ".parquet":
-            return iter(pq.read_table(pa.BufferReader(data), page_checksum_verification=True).to_pylist())
         text = data.decode("utf-8-sig")
         if suffix == ".csv":
             return iter(list(csv.DictReader(io.StringIO(text))))
         if suffix == ".json":
             return (row if isinstance(row, dict) else None for row in json.loads(text))
         # Not splitlines(): a text may hold line separators that do not end a line of JSON.
-        return (_json_row(line) for line in text.split("\n") if line.strip())
-    except (pa.ArrowException, UnicodeDecodeError, json.JSONDecodeError, TypeError, csv.Error) as error:
+        return (_json_row(line) for line in text.split("
+") if line.strip())
+    except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise ContractError(f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged?") from None
 
 
 def _json_row(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # not JSON, a number of thousands of digits, brackets without end
         return None
     return row if isinstance(row, dict) else None
 
 
-def _read_hub(name: str) -> tuple[list[dict[str, Any] | None], str]:
+def _read_hub(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], str]:
     import datasets
 
     path, *middle, split = name.split(":") if ":" in name else (name, "train")
+    if not (Path(path).is_dir() or _HUB_NAME.fullmatch(path)) or not all(map(_HUB_NAME.fullmatch, middle)):
+        raise ConfigError(f"prompts.source: dataset {name[:80]!r} is no directory and no hub name")
     try:
         dataset = datasets.load_dataset(path, *middle, split=split)
     except Exception as error:
         # The library raises its own, requests' and plain ValueErrors for the same mistake: a wrong name.
         raise ConfigError(f"prompts.source: dataset {name!r} cannot be loaded: {type(error).__name__}") from None
+    size = dataset.data.nbytes  # pyright: ignore[reportAttributeAccessIssue]
+    if size > within.unpacked_bytes:
+        raise ContractError(f"{name}: holds {size:,} bytes, more than the {within.unpacked_bytes:,} allowed")
     return list(dataset), hashlib.sha256(dataset._fingerprint.encode()).hexdigest()  # pyright: ignore

@@ -27,7 +27,7 @@ from sweetspot.errors import CheckError, ConfigError, StoreError
 from tasks._s3 import S3Bucket, open_bucket
 from tasks._seams import seam
 
-_KEY = re.compile(r"^[A-Za-z0-9][A-Za-z0-9._=-]*(/[A-Za-z0-9][A-Za-z0-9._=-]*)*$")
+_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*(/[A-Za-z0-9][A-Za-z0-9._=+-]*)*", re.ASCII)
 SCHEMES = ("file", "s3")
 
 
@@ -156,7 +156,7 @@ def _same(first: pa.Table, second: pa.Table) -> bool:
 
 
 def _checked(key: str) -> str:
-    if not _KEY.match(key) or len(key) > 512:
+    if not _KEY.fullmatch(key) or len(key) > 512:
         raise StoreError(f"object name {key[:80]!r} is not made of plain path segments")
     return key
 

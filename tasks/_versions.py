@@ -2,15 +2,21 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
 
-from sweetspot.delivery.manifest import Manifest, parse_manifest
+from sweetspot.delivery.manifest import FileEntry, Manifest, parse_manifest
+from sweetspot.delivery.signature import signature_name, verify_signature
 from sweetspot.errors import CheckError, ConfigError
 from tasks._dates import is_fence
+from tasks._keys import refuse_rollback
+from tasks._parquet import Limits, read_parquet
 from tasks._store import Store
+
+_SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,126}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -21,66 +27,121 @@ class VersionRef:
         store: URI of the store.
         root: key prefix of the version.
         manifest_sha256: of `manifest.json`.
+        public_key: key the manifest must be signed with, 64 hex digits; empty asks for no signature.
     """
 
     store: str
     root: str
     manifest_sha256: str
+    public_key: str = ""
 
     def manifest(self) -> Manifest:
         """The manifest.
 
         Raises:
-            CheckError: it is not the one that was pinned.
+            CheckError: it is not the one that was pinned, or not signed as asked for.
         """
-        data = Store(self.store).read(f"{self.root}/manifest.json")
+        store, where = Store(self.store), f"{self.store}/{self.root}/manifest.json"
+        data = store.read(f"{self.root}/manifest.json")
         if hashlib.sha256(data).hexdigest() != self.manifest_sha256:
-            raise CheckError(
-                f"{self.store}/{self.root}/manifest.json: not the manifest that was pinned; refuse to read"
-            )
-        return parse_manifest(data)
+            raise CheckError(f"{where}: not the manifest that was pinned; refuse to read")
+        if self.public_key:
+            signature = store.read_if_there(f"{self.root}/{signature_name(data)}")
+            verify_signature(data, signature, self.public_key, where=where)
+        manifest = parse_manifest(data)
+        if self.public_key and self.root != f"{manifest.dataset}/versions/{manifest.version}":
+            raise CheckError(f"{where}: is the manifest of {manifest.dataset} {manifest.version}, put here by somebody")
+        return manifest
 
-    def read_split(self, split: str) -> pa.Table:
-        """All rows of `train` or `eval`, in delivered order, every file checked."""
-        parts = [
-            Store(self.store).read_table(f"{self.root}/{entry.path}", entry.sha256)
-            for entry in self.manifest().files
-            if entry.path.startswith(f"data/{split}-")
-        ]
-        if not parts:
+    def read_file(self, entry: FileEntry, within: Limits = Limits()) -> pa.Table:
+        """The rows of one file.
+
+        Raises:
+            CheckError: other bytes, or another number of rows, than the manifest says.
+            ContractError: it holds more than `within` allows.
+        """
+        name = f"{self.store}/{self.root}/{entry.path}"
+        data = Store(self.store).read(f"{self.root}/{entry.path}")
+        if (found := hashlib.sha256(data).hexdigest()) != entry.sha256:
+            raise CheckError(f"{name}: sha256 {found[:12]}…, manifest {entry.sha256[:12]}…; it changed at rest")
+        table = read_parquet(name, data, within)
+        if len(table) != entry.rows:
+            raise CheckError(f"{name}: holds {len(table)} rows, the manifest says {entry.rows}")
+        return table
+
+    def read_split(self, split: str, within: Limits = Limits()) -> pa.Table:
+        """All rows of `train` or `eval`, in delivered order, every file checked; `within` is for all together."""
+        entries = self.manifest().files_under(f"data/{split}-")
+        if not entries:
             raise CheckError(f"{self.store}/{self.root}: has no {split} rows")
+        left, parts = within, []
+        for entry in entries:
+            parts.append(self.read_file(entry, left))
+            left = Limits(left.rows - len(parts[-1]), left.unpacked_bytes - parts[-1].nbytes, left.row_bytes)
         return pa.concat_tables(parts)
 
 
-def open_version(store_uri: str, dataset: str, version: str = "latest") -> VersionRef:
+def open_version(store_uri: str, dataset: str, version: str = "latest", *, public_key: str = "") -> VersionRef:
     """Pin a version by name, or the one `latest.json` points at.
 
+    Args:
+        store_uri: URI of the store.
+        dataset: its name.
+        version: its name, or `latest`.
+        public_key: key the version must be signed with, 64 hex digits; empty asks for no signature. With one, a
+            `latest` older than what this machine has seen before is refused too.
+
     Raises:
-        ConfigError: there is no such version.
+        ConfigError: there is no such version, or that can be no name of one.
+        CheckError: it is not signed as asked for, or was rolled back.
     """
+    _refuse_odd_name("dataset", dataset)
     store = Store(store_uri)
     if version == "latest":
         pointer = store.read_if_there(f"{dataset}/latest.json")
         if pointer is None:
             raise ConfigError(f"{store_uri}/{dataset}: nothing has been published yet; run `curate` first")
+        name, sha256 = _pointed_at(pointer, f"{store_uri}/{dataset}/latest.json")
+        found = VersionRef(store_uri, f"{dataset}/versions/{name}", sha256, public_key)
+    else:
+        _refuse_odd_name("version", version)
+        root = f"{dataset}/versions/{version}"
+        data = store.read_if_there(f"{root}/manifest.json")
+        if data is None or is_fence(data):
+            raise ConfigError(f"{store_uri}/{root}: no manifest, so no such version was published")
+        found = VersionRef(store_uri, root, hashlib.sha256(data).hexdigest(), public_key)
+    if public_key:
+        date = found.manifest().logical_date
+        if version == "latest":
+            refuse_rollback(store_uri, dataset, public_key, logical_date=date, manifest_sha256=found.manifest_sha256)
+    return found
+
+
+def _refuse_odd_name(what: str, name: str) -> None:
+    if not _SEGMENT.fullmatch(name) or ".." in name:
+        raise ConfigError(f"{what}: got {name[:80]!r}, expected one plain name of letters, digits and ._+-")
+
+
+def _pointed_at(pointer: bytes, where: str) -> tuple[str, str]:
+    """Name and hash in a `latest.json`."""
+    try:
         latest = json.loads(pointer)
-        return VersionRef(store_uri, f"{dataset}/versions/{latest['version']}", latest["manifest_sha256"])
-    root = f"{dataset}/versions/{version}"
-    data = store.read_if_there(f"{root}/manifest.json")
-    if data is None or is_fence(data):
-        raise ConfigError(f"{store_uri}/{root}: no manifest, so no such version was published")
-    return VersionRef(store_uri, root, hashlib.sha256(data).hexdigest())
+        name, sha256 = latest["version"], latest["manifest_sha256"]
+        _refuse_odd_name("version", name)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise CheckError(f"{where}: is damaged; name the version you want instead of `latest`") from None
+    return name, str(sha256)
 
 
-def open_uri(uri: str) -> VersionRef:
+def open_uri(uri: str, *, public_key: str = "") -> VersionRef:
     """Pin the version at a URI that ends in `<dataset>/versions/<version>`, or a dataset's latest one."""
     uri = uri.rstrip("/") if "://" in uri else f"file://{uri.rstrip('/')}"
     head, found, version = uri.rpartition("/versions/")
     if not found:
         store, _, dataset = uri.rpartition("/")
-        return open_version(store, dataset)
+        return open_version(store, dataset, public_key=public_key)
     store, _, dataset = head.rpartition("/")
-    return open_version(store, dataset, version)
+    return open_version(store, dataset, version, public_key=public_key)
 
 
 def differences(version: VersionRef) -> Iterator[str]:

@@ -10,16 +10,19 @@ from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sweetspot import ids, schemas
 from sweetspot.delivery import card, croissant, lineage, report
 from sweetspot.delivery.books import Book
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json, parse_manifest
+from sweetspot.delivery.signature import sign_manifest, signature_name
 from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
 from tasks._dates import claim_date, is_fence
 from tasks._facts import gather_facts
+from tasks._keys import read_private_key
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 from tasks._tables import TableRef
@@ -81,7 +84,7 @@ class DeliveredVersion:
 
 
 def deliver_dataset(
-    tables: Mapping[str, TableRef], facts: Publication, *, store_uri: str, dataset: str
+    tables: Mapping[str, TableRef], facts: Publication, *, store_uri: str, dataset: str, private_key: str = ""
 ) -> DeliveredVersion:
     """Publish a version: all books must balance, then data, then documents, then the manifest.
 
@@ -90,12 +93,14 @@ def deliver_dataset(
         facts: what the manifest says besides.
         store_uri: store to publish in.
         dataset: name of the dataset.
+        private_key: path of the key that signs the manifest; empty signs nothing.
 
     Raises:
         CheckError: the books do not balance, the version's name holds other content, or the date has been published
             as another version.
     """
     store = Store(store_uri)
+    key = read_private_key(private_key, store=store_uri) if private_key else None
     version = f"{facts.logical_date}-{tables['delivered'].fingerprint[:8]}"
     root = f"{dataset}/versions/{version}"
     check_seams(tables)
@@ -117,7 +122,7 @@ def deliver_dataset(
             parent_sha256=_parent(store, dataset),
             nonce=uuid4().hex,
         )
-        done = _publish(store, f"{root}/manifest.json", canonical_json(final))
+        done = _publish(store, root, canonical_json(final), key)
     _move_latest(store, dataset, version, facts.logical_date, done)
     seam("latest_moved")
     return DeliveredVersion(
@@ -237,8 +242,14 @@ def _documents(facts: VersionFacts) -> dict[str, bytes]:
     }
 
 
-def _publish(store: Store, key: str, manifest: bytes) -> bytes:
-    """Create the manifest; if another publisher was first, theirs counts when it holds the same files."""
+def _publish(store: Store, root: str, manifest: bytes, signing_key: Ed25519PrivateKey | None) -> bytes:
+    """Sign and create the manifest; if another publisher was first, theirs counts when it holds the same files.
+
+    The signature goes first, so a version is never there without it; without its manifest it means nothing.
+    """
+    key = f"{root}/manifest.json"
+    if signing_key is not None:
+        store.commit(f"{root}/{signature_name(manifest)}", sign_manifest(manifest, signing_key))
     if store.create(key, manifest):
         seam("manifest_committed")
         return manifest

@@ -13,11 +13,13 @@ from sweetspot import ids, schemas
 from sweetspot.config import Prompts
 from sweetspot.errors import ContractError
 from sweetspot.prompts import BadRow, normalise_prompt, normalise_text
-from tasks._sources import Source, read_source
+from tasks._sources import Source, limits_of, read_source
 from tasks._stage import Run, Stage, book_of, finish_table, location_of
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, commit_chunk, commit_table, dropped_table, find_table
 
+UNREAD = ("max_rows", "max_unpacked_bytes", "max_row_bytes")
+"""Settings that refuse a source and otherwise change nothing."""
 PROMPTS = Stage("load_prompts", 1, schemas.PROMPTS, unit="source_row")
 RESPONSES = Stage("load_responses", 1, schemas.RESPONSES, unit="response")
 SCORES = Stage("load_scores", 1, schemas.SCORES, unit="response")
@@ -47,10 +49,10 @@ def load_responses(settings: Prompts, run: Run) -> dict[str, TableRef]:
 
 
 def _load(settings: Prompts, run: Run) -> dict[str, TableRef]:
-    source = read_source(settings.source, limit=settings.limit)
+    source = read_source(settings.source, limit=settings.limit, within=limits_of(settings))
     stages = [PROMPTS] if settings.starts_from == "prompts" else [PROMPTS, RESPONSES, SCORES]
     identity = [
-        settings.model_dump(mode="json", exclude={"source", "license"}),
+        settings.model_dump(mode="json", exclude={"source", "license", *UNREAD}),
         source.sha256,
         run.cluster.chunk_prompts,
     ]

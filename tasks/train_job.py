@@ -20,6 +20,7 @@ from sweetspot.engines.samplers import open_sampler
 from sweetspot.errors import CheckError
 from sweetspot.training import EvaluationResult, TrainingResult, compare, decide, divergence, evaluate, train_policy
 from tasks import _ray
+from tasks._parquet import Limits
 from tasks._policies import commit_policy
 from tasks._seams import seam
 from tasks._store import Store
@@ -34,7 +35,8 @@ def main(store_uri: str, prefix: str) -> None:
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     request = TrainRequest.from_json(json.loads(Store(store_uri).read(f"{prefix}/request.json")))
-    rows = request.version.read_split("train").to_pylist()
+    within = Limits(unpacked_bytes=request.training.max_unpacked_bytes)
+    rows = request.version.read_split("train", within).to_pylist()
     scratch = _scratch(prefix)
     result = train_policy(
         rows, policy_dir=Path(request.start.local_path()), output_dir=scratch, training=request.training, resume=True
@@ -44,7 +46,7 @@ def main(store_uri: str, prefix: str) -> None:
     seam("trained")
     before, after = _exam(request, scratch / "policy")
     facts = _facts(request, result, before, after)
-    request.version.manifest()  # the version trained on is still the one that was pinned
+    request.version.manifest()  # the version trained on is still the one that was pinned, signature included
     commit_policy(store_uri, prefix, scratch / "policy", facts)
     shutil.rmtree(scratch, ignore_errors=True)
 

@@ -26,8 +26,10 @@ MODEL_FILES = (
     "*.model",
     "chat_template*",
 )
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
-"""Weight formats that run code when they are read."""
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib")
+"""File formats that run code when they are read."""
+CODE_KEYS = ("auto_map", "custom_pipelines", "trust_remote_code")
+"""Keys of a configuration by which loaders find Python code that comes with the model."""
 
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -69,14 +71,18 @@ def check_safe(path: str) -> None:
         if _is_hub_name(path):
             return
         raise ConfigError(_unknown(path))
+    pickles = sorted(file.name for file in directory.rglob("*") if file.suffix.lower() in PICKLES)
+    if pickles:
+        raise ConfigError(
+            f"{path}: holds {', '.join(pickles[:5])}, which can run code when read; expected .safetensors alone. "
+            "Save the model as safetensors, and take the others away."
+        )
     if not any(directory.glob("*.safetensors")):
-        pickles = sorted(file.name for file in directory.iterdir() if file.suffix in PICKLES)
-        found = f"only {', '.join(pickles)}, which can run code when read" if pickles else "no weights"
-        raise ConfigError(f"{path}: holds {found}; expected .safetensors weights. Save the model as safetensors.")
-    for file in sorted(directory.glob("*config*.json")):
-        if _mentions_code(_read_json(file)):
+        raise ConfigError(f"{path}: holds no weights; expected .safetensors. Save the model as safetensors.")
+    for file in sorted(directory.rglob("*config*.json")):
+        if key := _code_key(_read_json(file)):
             raise ConfigError(
-                f"{path}: {file.name} has auto_map, which makes loaders run Python code that comes with the model; "
+                f"{path}: {file.name} has {key}, which makes loaders run Python code that comes with the model; "
                 "use a model of an architecture transformers knows itself"
             )
 
@@ -131,11 +137,13 @@ def _unknown(path: str) -> str:
 def _read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"{file}: is not JSON ({error}); copy the model again") from None
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: is not JSON ({type(error).__name__}); copy the model again") from None
 
 
-def _mentions_code(config: Any) -> bool:
+def _code_key(config: Any) -> str | None:
+    """The first key that names code, at any depth; False and empty values name none."""
     if isinstance(config, dict):
-        return "auto_map" in config or any(_mentions_code(value) for value in config.values())
-    return isinstance(config, list) and any(_mentions_code(value) for value in config)
+        own = (key for key in CODE_KEYS if config.get(key))
+        return next(own, None) or next(filter(None, map(_code_key, config.values())), None)
+    return next(filter(None, map(_code_key, config)), None) if isinstance(config, list) else None

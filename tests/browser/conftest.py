@@ -74,6 +74,11 @@ class Served:
         return f"PREFECT_HOME={self.folder / 'prefect'}"
 
     @property
+    def login(self) -> str:
+        """What a person types into the login field."""
+        return (self.folder / "prefect" / "sweetspot-login").read_text()
+
+    @property
     def said(self) -> str:
         """What the command has printed so far."""
         return (self.folder / "serve.log").read_text()
@@ -164,8 +169,8 @@ def requests_made() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def page(requests_made) -> Iterator:
-    """A page in headless Chromium."""
+def page(requests_made, served) -> Iterator:
+    """A page in headless Chromium, logged in as a person would."""
     chromium = shutil.which("chromium")
     if not chromium:
         pytest.skip("no chromium on this machine; `apt-get install chromium` (or `make system`) brings it")
@@ -178,5 +183,9 @@ def page(requests_made) -> Iterator:
         page = context.new_page()
         page.on("websocket", lambda opened: requests_made.append(opened.url))
         page.set_default_timeout(PAGE_TIMEOUT_MS)
+        page.goto(f"{served.address}/deployments")
+        page.locator("input[type=password]").fill(served.login)
+        page.keyboard.press("Enter")
+        page.wait_for_url(f"{served.address}/deployments")
         yield page
         browser.close()

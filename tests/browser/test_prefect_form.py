@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 import pandas as pd
 import pytest
 
+from flows._guard import basic
 from sweetspot.config import Nightly, Section
 from sweetspot.delivery.manifest import Manifest, parse_manifest
 
@@ -26,7 +27,9 @@ STAGES = (
     "load_prompts sample_responses score_responses score_implicit "
     "validate clean_scores build_pairs select_pairs relabel_pairs"
 )
-SECTIONS = "prompts sampling scoring implicit validation cleaning pairing selection relabelling training evaluation"
+SECTIONS = (
+    "prompts sampling scoring implicit validation cleaning pairing selection relabelling signing training evaluation"
+)
 
 READ_FORM = """() => {
   const property = '.schema-form-property';
@@ -193,7 +196,7 @@ def test_a_page_of_another_site_can_neither_read_nor_start_runs(served):
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(urllib.request.Request(api, headers={**foreign, **preflight}, method="OPTIONS"))
     with pytest.raises(urllib.error.HTTPError, match="403"):
-        urllib.request.urlopen(urllib.request.Request(api, b"{}", foreign))
+        urllib.request.urlopen(urllib.request.Request(api, b"{}", {**foreign, **basic(served.login)}))
     with urllib.request.urlopen(urllib.request.Request(f"{served.address}/api/health", headers=foreign)) as answer:
         assert answer.headers["access-control-allow-origin"] is None
 
@@ -260,7 +263,8 @@ def test_stopping_before_it_is_up_leaves_no_process(make_served, sign):
 def start_run(served, config: dict) -> None:
     """Start nightly/manual through the server's API; settings that are not given keep their defaults."""
     api = f"{served.address}/api/deployments"
-    with urllib.request.urlopen(f"{api}/name/nightly/manual") as answer:
+    named = urllib.request.Request(f"{api}/name/nightly/manual", headers=basic(served.login))
+    with urllib.request.urlopen(named) as answer:
         deployment = json.load(answer)["id"]
     body = json.dumps({"parameters": {"config": config}}).encode()
     headers = {"content-type": "application/json", **csrf_headers(served)}
@@ -269,10 +273,11 @@ def start_run(served, config: dict) -> None:
 
 
 def csrf_headers(served) -> dict[str, str]:
-    """What a client of this server sends along to show that it is no page of another site."""
-    client = "test"
-    with urllib.request.urlopen(f"{served.address}/api/csrf-token?client={client}") as answer:
-        return {"Prefect-Csrf-Token": json.load(answer)["token"], "Prefect-Csrf-Client": client}
+    """What a client of this server sends along to show who it is, and that it is no page of another site."""
+    client, known = "test", basic(served.login)
+    request = urllib.request.Request(f"{served.address}/api/csrf-token?client={client}", headers=known)
+    with urllib.request.urlopen(request) as answer:
+        return {**known, "Prefect-Csrf-Token": json.load(answer)["token"], "Prefect-Csrf-Client": client}
 
 
 def all_gone(served) -> bool:

@@ -4,6 +4,8 @@ import pandas as pd
 import pytest
 
 from sweetspot.errors import ConfigError, ContractError
+from tasks import _sources
+from tasks._parquet import Limits
 from tasks._sources import read_source
 
 ROWS = [{"prompt": "one", "answer": "1"}, {"prompt": "two", "answer": "2"}]
@@ -69,5 +71,52 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 def test_a_missing_dataset_is_named():
-    with pytest.raises(ConfigError, match="cannot be loaded"):
+    with pytest.raises(ConfigError, match="is no directory and no hub name"):
         read_source("datasets:/no/such/place:train")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "http://169.254.169.254/latest/meta-data/rows.json",
+        "https://example.org/rows.jsonl",
+        "HTTP://[::1]/rows.json",
+        "simplecache::http://2852039166/rows.json",
+        "file://rows.json::http://localhost/rows.json",
+        "ssh://host/rows.json",
+        "github://owner:repo@main/rows.json",
+        "memory://rows.json",
+        "reference://rows.json",
+        "zip://rows.json::rows.zip",
+    ],
+)
+def test_a_source_that_would_make_this_machine_fetch_is_refused(name, monkeypatch):
+    monkeypatch.setattr(_sources, "_opened", lambda name: pytest.fail("it was opened"))
+    with pytest.raises(ConfigError, match="is no path, file:// or s3:// URI; download the file"):
+        read_source(name)
+
+
+@pytest.mark.parametrize("name", ["datasets:http://localhost/d:train", "datasets:../../d:train", "datasets:a/b/c:t"])
+def test_a_dataset_that_is_no_plain_name_is_refused(name):
+    with pytest.raises(ConfigError, match="is no directory and no hub name"):
+        read_source(name)
+
+
+def test_hostile_json_lines_are_bad_rows(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "a"}\n' + "[" * 200_000 + "\n" + '{"prompt": ' + "9" * 5000 + "}\n")
+    assert list(read_source(str(path)).rows) == [{"prompt": "a"}, None, None]
+
+
+def test_hostile_json_is_refused_as_damaged(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_text("[" * 200_000)
+    with pytest.raises(ContractError, match="RecursionError; is it damaged"):
+        read_source(str(path))
+
+
+def test_a_source_beyond_the_limits_is_refused(path):
+    with pytest.raises(ContractError, match=r"2 rows, more than the 1 allowed|raise max_rows"):
+        read_source(str(path), within=Limits(rows=1))
+    with pytest.raises(ContractError, match="raise max_unpacked_bytes"):
+        read_source(str(path), within=Limits(unpacked_bytes=8))

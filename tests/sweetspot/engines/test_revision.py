@@ -73,8 +73,25 @@ def test_the_test_models_are_safe(policy_dir, reward_dir):
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt", "model.pkl"])
 def test_a_directory_with_pickled_weights_only_is_refused(copied, name):
     (copied / "model.safetensors").rename(copied / name)
-    with pytest.raises(ConfigError, match=rf"only {name}.*safetensors"):
+    with pytest.raises(ConfigError, match=rf"holds {name}, which can run code when read; expected .safetensors"):
         check_safe(str(copied))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "training_args.bin", "optimizer.PT", "old/model.pkl"])
+def test_pickles_beside_safe_weights_are_refused_too(copied, name):
+    (copied / name).parent.mkdir(exist_ok=True)
+    (copied / name).write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(ConfigError, match="which can run code when read"):
+        check_safe(str(copied))
+
+
+@pytest.mark.parametrize("key", ["auto_map", "custom_pipelines", "trust_remote_code"])
+def test_every_key_that_names_code_is_refused(copied, key):
+    (copied / "config.json").write_text(json.dumps({key: True}))
+    with pytest.raises(ConfigError, match=rf"config\.json has {key}"):
+        check_safe(str(copied))
+    (copied / "config.json").write_text(json.dumps({key: False}))
+    check_safe(str(copied))
 
 
 def test_a_directory_without_weights_is_refused(copied):

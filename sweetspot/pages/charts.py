@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sweetspot.delivery.facts import HeldOut, Histogram
+from sweetspot.pages.histogram import Histogram
 
 _COLOURS = {
     "#a00001": "var(--chosen)",
@@ -80,16 +80,16 @@ def _draw_histogram(axes: Axes, one: Series, top: float) -> None:
         axes.plot([mean, mean], [0, 1.1 * top], color=one.colour, linewidth=1.1, linestyle=(0, (3, 2)), clip_on=False)
 
 
-def before_and_after(held_out: HeldOut) -> Markup:
-    """Two bars on one scale from 0 to 1, with the interval of the gain drawn at the end of the second."""
+def before_and_after(before: float, after: float, gain: tuple[float, float]) -> Markup:
+    """Two shares as bars on one scale, with the interval of the gain drawn at the end of the second."""
 
     def draw(axes: Axes) -> None:
-        axes.barh([1, 0], [held_out.before, held_out.after], height=0.52, color=[NEUTRAL, CHOSEN], clip_on=False)
-        ends = [held_out.before + held_out.low, held_out.before + held_out.high]
+        axes.barh([1, 0], [before, after], height=0.52, color=[NEUTRAL, CHOSEN], clip_on=False)
+        ends = [before + end for end in gain]
         axes.plot(ends, [0, 0], color=INK, linewidth=1.4, clip_on=False)
         for end in ends:
             axes.plot([end, end], [-0.13, 0.13], color=INK, linewidth=1.4, clip_on=False)
-        axes.set_xlim(0, max(0.05, 1.15 * max(held_out.before, held_out.after, *ends)))
+        axes.set_xlim(0, max(0.05, 1.15 * max(before, after, *ends)))
         axes.set_ylim(-0.5, 1.5)
         axes.set_yticks([1, 0], ["before", "after"])
         axes.xaxis.set_major_locator(MaxNLocator(5))

@@ -1,4 +1,4 @@
-"""Histograms as inline SVG that takes its colours from the page, so one picture serves light and dark.
+"""Pictures as inline SVG that takes its colours from the page, so one picture serves light and dark.
 
 Matplotlib draws with stand-in colours; each is replaced by a CSS variable of the page. The SVG holds
 numbers and fixed words only: no caller's text is drawn, and nothing in it has an id, a link or a script.
@@ -26,8 +26,12 @@ _COLOURS = {
     "#a00004": "var(--muted)",
     "#a00005": "var(--grid)",
     "#a00006": "var(--ink)",
+    "#a00007": "var(--third)",
+    "#a00008": "var(--fourth)",
 }
-CHOSEN, REJECTED, NEUTRAL, MUTED, GRID, INK = _COLOURS
+CHOSEN, REJECTED, NEUTRAL, MUTED, GRID, INK, THIRD, FOURTH = _COLOURS
+# Lines differ in their dashes too, for those who cannot tell the colours apart.
+_DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)))
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -67,6 +71,42 @@ def distribution(series: Sequence[Series], *, axis: str) -> Markup:
         axes.grid(axis="y", color=GRID, linewidth=0.6)
 
     return _svg(draw, width=4.4, height=1.85, left=0.42)
+
+
+def lines(
+    x: Sequence[float], series: Sequence[tuple[str, Sequence[float]]], *, x_is_share: bool, y_is_share: bool
+) -> Markup:
+    """Lines over one axis, each in its own dashes; a point alone between gaps is a dot.
+
+    Args:
+        x: (n,) ascending.
+        series: a colour and (n,) values each; NaN leaves a gap.
+        x_is_share: label the horizontal axis in percent.
+        y_is_share: likewise the vertical one.
+    """
+
+    def draw(axes: Axes) -> None:
+        for (colour, values), dashes in zip(series, _DASHES * len(series), strict=False):
+            axes.plot(x, values, color=colour, linewidth=1.5, linestyle=dashes, clip_on=False)
+            alone = [k for k in range(len(values)) if _is_alone(values, k)]
+            axes.plot([x[k] for k in alone], [values[k] for k in alone], ".", color=colour, clip_on=False)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        for axis, is_share in ((axes.xaxis, x_is_share), (axes.yaxis, y_is_share)):
+            axis.set_major_formatter(FuncFormatter(lambda value, _, is_share=is_share: _tick(value, is_share)))
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
+        axes.margins(x=0.02, y=0.08)
+
+    return _svg(draw, width=4.4, height=1.85, left=0.46)
+
+
+def _is_alone(values: Sequence[float], k: int) -> bool:
+    beside = [values[j] for j in (k - 1, k + 1) if 0 <= j < len(values)]
+    return math.isfinite(values[k]) and not any(math.isfinite(value) for value in beside)
+
+
+def _tick(value: float, is_share: bool) -> str:
+    return f"{round(100 * value, 6):g} %" if is_share else _short(round(value, 12))
 
 
 def _draw_histogram(axes: Axes, one: Series, top: float) -> None:
@@ -135,7 +175,7 @@ def _themed(document: str) -> str:
     drawing = re.sub(r' (?:id|transform|clip-path)="[^"]*"', "", drawing)
     drawing = re.sub(r"font-family: [^;]*;\s*", "", drawing)
     drawing = re.sub(r"-?\d+\.\d{3,}", lambda number: _rounded(number[0]), drawing)
-    drawing = re.sub(r"#a0000[1-6]", lambda colour: _COLOURS[colour[0]], drawing)
+    drawing = re.sub(r"#a0000[1-8]", lambda colour: _COLOURS[colour[0]], drawing)
     drawing = re.sub(r"\s*\n\s*", " ", drawing)
     view = box[1] if box else "0 0 1 1"
     return f'<svg viewBox="{view}" aria-hidden="true" focusable="false">{drawing}</svg>'

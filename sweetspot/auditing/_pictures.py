@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from markupsafe import Markup
@@ -63,7 +63,7 @@ class Picture:
     below: str = ""
     bars: tuple[Bar, ...] = ()
     reference: tuple[float, str] | None = None
-    svg: Markup = Markup("")
+    svg: Markup = field(default_factory=Markup)
     keys: tuple[tuple[str, str], ...] = ()
     left_out: int = 0
 

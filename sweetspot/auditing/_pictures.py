@@ -12,6 +12,8 @@ from sweetspot.auditing.findings import Bars, Chart, Curves, Histogram
 from sweetspot.pages import charts as draw
 from sweetspot.pages import histogram
 
+MAX_LABEL = 80
+"""Most characters of a bar's name that are shown."""
 MAX_BARS = 24
 """Most bars of a chart that are shown; report.json has them all."""
 
@@ -90,7 +92,13 @@ def _bars(chart: Bars) -> Picture:
         return 100 * (value - low) / span
 
     bars = [
-        _bar(label, chart.axis, value, pair, place)
+        _bar(
+            label if len(label) <= MAX_LABEL else f"{label[:MAX_LABEL]} \N{HORIZONTAL ELLIPSIS}",
+            chart.axis,
+            value,
+            pair,
+            place,
+        )
         for label, value, pair in zip(chart.labels, values, intervals, strict=False)
     ]
     line = None if reference is None else (place(reference), in_words(chart.axis, float(reference)))

@@ -88,8 +88,10 @@ def lines(
     def draw(axes: Axes) -> None:
         for (colour, values), dashes in zip(series, _DASHES * len(series), strict=False):
             axes.plot(x, values, color=colour, linewidth=1.5, linestyle=dashes, clip_on=False)
-            alone = [k for k in range(len(values)) if _is_alone(values, k)]
-            axes.plot([x[k] for k in alone], [values[k] for k in alone], ".", color=colour, clip_on=False)
+            for k in range(len(values)):
+                if _is_alone(values, k):  # a line of no length with round ends: a marker would need a definition
+                    spot = [x[k]] * 2, [values[k]] * 2
+                    axes.plot(*spot, color=colour, linewidth=3.5, solid_capstyle="round", clip_on=False)
         axes.yaxis.set_major_locator(MaxNLocator(4))
         axes.xaxis.set_major_locator(MaxNLocator(6))
         for axis, is_share in ((axes.xaxis, x_is_share), (axes.yaxis, y_is_share)):

@@ -32,12 +32,14 @@ class Ballots:
     Attributes:
         reading: which column is what.
         left: rows or votes that cannot be used.
+        notes: what a user should know of how votes were read, one sentence each.
         place: of each vote's row in the source; of the votes that are kept, once `table` was called.
     """
 
     reading: Reading
     left: list[Left] = field(default_factory=list[Left])
     place: list[int] = field(default_factory=list[int])
+    notes: list[str] = field(default_factory=list[str])
     _unit: list[int] = field(default_factory=list[int])
     _rater: list[int] = field(default_factory=list[int])
     _vote: list[int] = field(default_factory=list[int])
@@ -135,6 +137,9 @@ class Ballots:
         position, turned = self._positions(unit)
         if coding is not None:
             code = np.where(turned & (code < TIE), 1 - code, code)
+        if coding is not None and self._names_places(unit, code, position):
+            code = np.where((position == 1) & (code >= 0) & (code < TIE), 1 - code, code)
+            self.notes.append("votes name the place on the screen, not the item; those of the second order were turned")
         keep = (code >= 0) & self._first_votes(unit, position)
         gone = np.flatnonzero(code < 0)
         units = list(self._units)
@@ -168,6 +173,17 @@ class Ballots:
         if self.reading.layout.name in ("tournament", "votes_long") and turned.any():
             return turned.astype(np.int64), turned
         return np.full(len(unit), -1, dtype=np.int64), turned
+
+    def _names_places(self, unit: IntArray, code: IntArray, position: IntArray) -> bool:
+        """Whether `first` means what was shown first: then most judges who saw both orders seem to change their mind."""
+        if "order" not in self.reading.columns:
+            return False
+        decided = np.flatnonzero((position >= 0) & (code >= 0) & (code < TIE))
+        said: dict[tuple[int, int], dict[int, int]] = {}
+        for k in decided.tolist():
+            said.setdefault((int(unit[k]), self._rater[k]), {}).setdefault(int(position[k]), int(code[k]))
+        both = [orders[0] == orders[1] for orders in said.values() if len(orders) == 2]
+        return len(both) > 0 and sum(both) < len(both) / 2
 
     def _first_votes(self, unit: IntArray, position: IntArray) -> NDArray[np.bool_]:
         keep = np.ones(len(unit), dtype=bool)

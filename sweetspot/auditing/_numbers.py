@@ -7,7 +7,7 @@ import numpy as np
 
 from sweetspot.pages.wording import count, decimal, percent
 
-_SHARES = ("rate", "share", "accuracy", "probability", "consistency", "precision", "recall")
+_SHARES = frozenset({"rate", "share", "accuracy", "probability", "consistency", "precision", "recall"})
 
 
 def plain(value: Any) -> Any:
@@ -17,8 +17,7 @@ def plain(value: Any) -> Any:
 
 def is_share(name: str) -> bool:
     """Whether a figure or an axis of this name is a part of one, to be shown in percent."""
-    words = name.replace("_", " ").replace(",", " ").split()
-    return bool(words) and (words[-1] in _SHARES or words[0] in _SHARES)
+    return not _SHARES.isdisjoint(name.replace("_", " ").replace(",", " ").split())
 
 
 def in_words(name: str, value: Any) -> str:

@@ -58,7 +58,7 @@ def flips(candidates: ArrayLike, share: float, *, seed: int = 0) -> BoolArray:
     allowed = _flags(candidates, "candidates")
     rows = np.flatnonzero(allowed)
     chosen = np.zeros(allowed.size, dtype=bool)
-    chosen[_some(rows, round(_share(share, "share") * rows.size), seed)] = True
+    chosen[_some(rows, round(_share(share, "share") * rows.size), seed, "flips")] = True
     return chosen
 
 
@@ -102,7 +102,7 @@ def one_slice(codes: ArrayLike, *, at_least: int = 1, seed: int = 0) -> int:
     if not large.size:
         most = int(counts.max(initial=0))
         raise ContractError(f"codes: no slice has {at_least} rows, the largest has {most}; ask for fewer.")
-    return int(_generator(seed).choice(large))
+    return int(_generator(seed, "slice").choice(large))
 
 
 def random_labels(n: int, *, seed: int = 0) -> BoolArray:
@@ -112,7 +112,7 @@ def random_labels(n: int, *, seed: int = 0) -> BoolArray:
         n: rows, >= 0.
         seed: >= 0.
     """
-    return _generator(seed).random(whole_number(n, "n", at_least=0)) < 0.5
+    return _generator(seed, "labels").random(whole_number(n, "n", at_least=0)) < 0.5
 
 
 def random_removal(n: int, removed: int, *, seed: int = 0) -> BoolArray:
@@ -131,7 +131,7 @@ def random_removal(n: int, removed: int, *, seed: int = 0) -> BoolArray:
     if count > n:
         raise ContractError(f"removed: got {count} of {n} rows, expected at most all of them.")
     gone = np.zeros(n, dtype=bool)
-    gone[_some(rows, count, seed)] = True
+    gone[_some(rows, count, seed, "removal")] = True
     return gone
 
 
@@ -155,7 +155,7 @@ def missing(n: int, share: float, *, gap: ArrayLike | None = None, seed: int = 0
         return random_removal(n, count, seed=seed)
     size = np.abs(float_array(gap, "gap", ndim=1, missing=True))
     same_length(n=n, gap=size.size)
-    clear_first = np.lexsort((_generator(seed).random(n), -np.nan_to_num(size, nan=-1.0)))
+    clear_first = np.lexsort((_generator(seed, "missing").random(n), -np.nan_to_num(size, nan=-1.0)))
     gone = np.zeros(n, dtype=bool)
     gone[clear_first[:count]] = True
     return gone
@@ -237,12 +237,13 @@ def _auc(spoilt: BoolArray, doubt: FloatArray) -> float | None:
     return above / (count * others)
 
 
-def _generator(seed: int) -> np.random.Generator:
-    return np.random.default_rng(whole_number(seed, "seed", at_least=0))
+def _generator(seed: int, purpose: str) -> np.random.Generator:
+    # A control drawn with the same seed as the damage must not draw the same rows.
+    return np.random.default_rng([whole_number(seed, "seed", at_least=0), *purpose.encode()])
 
 
-def _some(rows: IntArray, count: int, seed: int) -> IntArray:
-    return _generator(seed).permutation(rows)[:count]
+def _some(rows: IntArray, count: int, seed: int, purpose: str) -> IntArray:
+    return _generator(seed, purpose).permutation(rows)[:count]
 
 
 def _flags(values: ArrayLike, name: str) -> BoolArray:

@@ -40,6 +40,12 @@ def test_the_seed_alone_decides():
     assert not np.array_equal(flips(ones, 0.3, seed=4), flips(ones, 0.3, seed=5))
 
 
+def test_the_control_is_drawn_independently_of_the_damage_of_the_same_seed():
+    ones = np.ones(500, bool)
+    both = [np.sum(flips(ones, 0.2, seed=seed) & random_removal(500, 100, seed=seed)) for seed in range(200)]
+    assert abs(np.mean(both) - 20) < 1.5
+
+
 def test_longer_wins_makes_the_longer_one_win():
     rng = np.random.default_rng(0)
     chosen, rejected = rng.integers(0, 50, 500), rng.integers(0, 50, 500)

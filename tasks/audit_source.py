@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -40,6 +40,11 @@ class AuditSource:
     sha256: str
     suffix: str
 
+    @property
+    def size_bytes(self) -> int:
+        """Of the file; unknown, so taken for large, for a dataset."""
+        return 1 << 40 if self.suffix == "datasets" else self.path.stat().st_size
+
     def blocks(self) -> Iterator[Block]:
         """All rows in order.
 
@@ -49,7 +54,7 @@ class AuditSource:
         start = 0
         try:
             for block in _READERS[self.suffix](self.path):
-                start += block.size
+                start += len(block.places)
                 yield block
         except (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
             raise ContractError(
@@ -64,7 +69,7 @@ class AuditSource:
             ContractError: there is no row.
         """
         for block in self.blocks():
-            if block.size:
+            if len(block.places):
                 return block
         raise ContractError(f"{self.name}: holds no rows; expected at least one")
 
@@ -113,7 +118,7 @@ def _parquet(path: Path) -> Iterator[Block]:
     start = 0
     with pq.ParquetFile(path, page_checksum_verification=True, memory_map=True, pre_buffer=False) as file:
         for batch in file.iter_batches(batch_size=BLOCK_ROWS):
-            yield ArrowBlock(start, batch)
+            yield ArrowBlock(range(start, start + batch.num_rows), batch)
             start += batch.num_rows
 
 
@@ -123,7 +128,7 @@ def _lines(path: Path) -> Iterator[Block]:
         if file.read(3) != b"\xef\xbb\xbf":
             file.seek(0)
         while lines := _next_lines(file):
-            yield LineBlock(start, lines)
+            yield LineBlock(range(start, start + len(lines)), lines)
             start += len(lines)
 
 
@@ -143,7 +148,11 @@ def _json(path: Path) -> Iterator[Block]:
     if not isinstance(rows, list):
         raise json.JSONDecodeError("not an array", "", 0)
     for start in range(0, len(rows), BLOCK_ROWS):
-        yield RecordBlock(start, tuple(rows[start : start + BLOCK_ROWS]))
+        yield _records(start, rows[start : start + BLOCK_ROWS])
+
+
+def _records(start: int, rows: Sequence[Any]) -> RecordBlock:
+    return RecordBlock(range(start, start + len(rows)), tuple(rows))
 
 
 def _csv(path: Path) -> Iterator[Block]:
@@ -151,7 +160,7 @@ def _csv(path: Path) -> Iterator[Block]:
         rows: Iterator[dict[str, Any]] = csv.DictReader(file, strict=True)
         start = 0
         while records := tuple(_with_nulls(row) for row in islice(rows, BLOCK_ROWS)):
-            yield RecordBlock(start, records)
+            yield _records(start, records)
             start += len(records)
 
 
@@ -183,7 +192,7 @@ def _dataset_blocks(name: Path) -> Iterator[Block]:
     start = 0
     for table in _dataset(name).with_format("arrow").iter(batch_size=BLOCK_ROWS):
         for batch in table.combine_chunks().to_batches():
-            yield ArrowBlock(start, batch)
+            yield ArrowBlock(range(start, start + batch.num_rows), batch)
             start += batch.num_rows
 
 

@@ -61,7 +61,7 @@ class Ballots:
         columns = {role: rows.column(name) for role, name in self.reading.columns.items()}
         wide = {name: rows.column(name) for name in self.reading.raters}
         for index in range(rows.size):
-            place = rows.start + index
+            place = rows.places[index]
             row = {role: values[index] for role, values in columns.items()}
             if index in rows.bad:
                 self.left.append(Left(place, f"row {place}", *rows.bad[index]))

@@ -15,16 +15,19 @@ class Rows:
     """Decoded rows.
 
     Attributes:
-        start: place of the first row in the source, from 0.
-        size: how many rows there are, unreadable ones included.
+        places: of the rows in the source, from 0; unreadable rows have theirs, too.
         values: column name to (size,) values; None where a row has none.
         bad: place in this block to (reason, detail) of rows that cannot be read.
     """
 
-    start: int
-    size: int
+    places: Sequence[int]
     values: dict[str, list[Any]]
     bad: BadRows = field(default_factory=dict[int, tuple[str, str]])
+
+    @property
+    def size(self) -> int:
+        """How many rows there are."""
+        return len(self.places)
 
     def column(self, name: str | None) -> list[Any]:
         """Values of a column; None everywhere where there is no such column."""
@@ -35,8 +38,12 @@ class Block(Protocol):
     """Encoded rows that lie together in the source."""
 
     @property
-    def size(self) -> int:
-        """How many rows there are."""
+    def places(self) -> Sequence[int]:
+        """Places of the rows in the source."""
+        ...
+
+    def take(self, indices: Sequence[int]) -> "Block":
+        """Some of the rows, by their index in this block."""
         ...
 
     def rows(self, names: Sequence[str] | None = None) -> Rows:
@@ -48,20 +55,19 @@ class Block(Protocol):
 class ArrowBlock:
     """Rows of a Parquet file or of a `datasets` table."""
 
-    start: int
+    places: Sequence[int]
     batch: pa.RecordBatch
 
-    @property
-    def size(self) -> int:
-        """How many rows there are."""
-        return self.batch.num_rows
+    def take(self, indices: Sequence[int]) -> "ArrowBlock":
+        """Some of the rows."""
+        return ArrowBlock([self.places[k] for k in indices], self.batch.take(pa.array(indices, pa.int64())))
 
     def rows(self, names: Sequence[str] | None = None) -> Rows:
         """Decode columns; a value that is not UTF-8 makes its row unreadable, not the file."""
         bad: BadRows = {}
         wanted = self.batch.schema.names if names is None else [n for n in names if n in self.batch.schema.names]
         values = {name: _decoded(name, self.batch.column(name), bad) for name in wanted}
-        return Rows(self.start, self.size, values, bad)
+        return Rows(self.places, values, bad)
 
 
 def _decoded(name: str, column: pa.Array, bad: BadRows) -> list[Any]:
@@ -83,19 +89,18 @@ def _value(name: str, value: pa.Scalar, index: int, bad: BadRows) -> Any:
 class LineBlock:
     """Lines of a JSONL file."""
 
-    start: int
+    places: Sequence[int]
     lines: tuple[bytes, ...]
 
-    @property
-    def size(self) -> int:
-        """How many rows there are."""
-        return len(self.lines)
+    def take(self, indices: Sequence[int]) -> "LineBlock":
+        """Some of the rows."""
+        return LineBlock([self.places[k] for k in indices], tuple(self.lines[k] for k in indices))
 
     def rows(self, names: Sequence[str] | None = None) -> Rows:
         """Decode lines; one that is not a JSON object is unreadable."""
         bad: BadRows = {}
         found = [_json_row(line, index, bad) for index, line in enumerate(self.lines)]
-        return _columns(self.start, found, names, bad)
+        return _columns(self.places, found, names, bad)
 
 
 def _json_row(line: bytes, index: int, bad: BadRows) -> dict[str, Any]:
@@ -117,13 +122,12 @@ def _json_row(line: bytes, index: int, bad: BadRows) -> dict[str, Any]:
 class RecordBlock:
     """Rows of a JSON array or a CSV file."""
 
-    start: int
+    places: Sequence[int]
     records: tuple[Any, ...]
 
-    @property
-    def size(self) -> int:
-        """How many rows there are."""
-        return len(self.records)
+    def take(self, indices: Sequence[int]) -> "RecordBlock":
+        """Some of the rows."""
+        return RecordBlock([self.places[k] for k in indices], tuple(self.records[k] for k in indices))
 
     def rows(self, names: Sequence[str] | None = None) -> Rows:
         """Hand out columns; what is not a record is unreadable."""
@@ -135,9 +139,9 @@ class RecordBlock:
                 what = "more fields than the header" if isinstance(row, dict) else f"{type(row).__name__}, not an object"
                 bad[index] = ("unreadable", f"the row is or has {what}")
             found.append(row if good else {})
-        return _columns(self.start, found, names, bad)
+        return _columns(self.places, found, names, bad)
 
 
-def _columns(start: int, found: list[dict[str, Any]], names: Iterable[str] | None, bad: BadRows) -> Rows:
+def _columns(places: Sequence[int], found: list[dict[str, Any]], names: Iterable[str] | None, bad: BadRows) -> Rows:
     keys = list(dict.fromkeys(key for row in found for key in row)) if names is None else list(names)
-    return Rows(start, len(found), {key: [row.get(key) for row in found] for key in keys}, bad)
+    return Rows(places, {key: [row.get(key) for row in found] for key in keys}, bad)

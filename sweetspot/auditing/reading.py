@@ -102,7 +102,7 @@ def read_pairs(rows: Rows, reading: Reading, coding: Coding | None) -> PairTexts
     )
     columns = {role: rows.column(name) for role, name in reading.columns.items()}
     for index in range(rows.size):
-        place = rows.start + index
+        place = rows.places[index]
         row = {role: values[index] for role, values in columns.items()}
         try:
             if index in rows.bad:
@@ -189,7 +189,7 @@ def read_responses(rows: Rows, reading: Reading) -> ResponseTexts:
     columns = {role: rows.column(name) for role, name in reading.columns.items()}
     raters = {name: rows.column(name) for name in reading.raters}
     for index in range(rows.size):
-        place = rows.start + index
+        place = rows.places[index]
         row = {role: values[index] for role, values in columns.items()}
         row_id = row_name(row.get("row_id"), place)
         try:

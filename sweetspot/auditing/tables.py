@@ -66,7 +66,7 @@ class Pairs:
         tie: (n,) nobody won; which of the two is called chosen then means nothing.
         numbers: (n,) columns, NaN where missing: `score_chosen`, `score_rejected`, `ref_chosen_logps`,
             `ref_rejected_logps`, `policy_chosen_logps`, `policy_rejected_logps`.
-        labels: columns of names: `source`, `annotator`, `chosen_model`, `rejected_model`, `split`.
+        labels: columns of names: `provenance`, `annotator`, `chosen_model`, `rejected_model`, `split`.
         responses: MinHash of the two responses of a row together; None when not computed.
         prompts: MinHash of the prompts, only at the first row of each.
     """

@@ -24,9 +24,9 @@ _STYLE = (
     re.compile(r"^#{1,6}[ \t]", re.MULTILINE),
     re.compile(r"\*\*[^*\n]+\*\*"),
     re.compile(r"```"),
-    re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]"),
 )
-assert len(_STYLE) == len(STYLES)
+_EMOJI = re.compile("[\U0001f300-\U0001faff\u2600-\u27bf]")
+assert len(_STYLE) + 1 == len(STYLES)
 
 
 @dataclass(frozen=True)
@@ -39,33 +39,36 @@ class TextFeatures:
     style: NDArray[np.uint16]
 
 
-def keys_of(texts: Sequence[str]) -> NDArray[np.uint64]:
-    """128-bit hashes of the normal forms, (n, 2)."""
-    joined = b"".join(digest(normal_form(text)) for text in texts)
+def keys_of(forms: Sequence[str]) -> NDArray[np.uint64]:
+    """128-bit hashes of normal forms, (n, 2)."""
+    joined = b"".join(map(digest, forms))
     return np.frombuffer(joined, dtype=np.uint64).reshape(-1, 2).copy()
 
 
-def text_features(texts: Sequence[str]) -> TextFeatures:
-    """What the checks need of responses."""
+def text_features(texts: Sequence[str], forms: Sequence[str]) -> TextFeatures:
+    """What the checks need of responses; `forms` are their normal forms."""
     found = flags(texts)
     bits = np.zeros(len(texts), dtype=np.uint8)
     for bit, name in enumerate(FLAWS):
         bits |= getattr(found, name).astype(np.uint8) << np.uint8(bit)
     style = np.array([_style(text) for text in texts], dtype=np.uint16).reshape(-1, len(STYLES))
-    return TextFeatures(keys_of(texts), _chars(texts), bits, style)
+    return TextFeatures(keys_of(forms), _chars(texts), bits, style)
 
 
 def _style(text: str) -> list[int]:
-    return [min(len(pattern.findall(text)), 65_535) for pattern in _STYLE]
+    counts = [min(len(pattern.findall(text)), 65_535) for pattern in _STYLE]
+    return [*counts, 0 if text.isascii() else min(len(_EMOJI.findall(text)), 65_535)]
 
 
 def _chars(texts: Sequence[str]) -> NDArray[np.int32]:
     return np.array([len(text) for text in texts], dtype=np.int32)
 
 
-def sketches(texts: Sequence[str]) -> Sketches:
-    """MinHash of texts as band keys and low bytes."""
-    row, signature = _minhash.signatures(texts, unit="word", size=SHINGLE_WORDS, permutations=PERMUTATIONS, seed=0)
+def sketches(forms: Sequence[str]) -> Sketches:
+    """MinHash of normal forms as band keys and low bytes."""
+    row, signature = _minhash.signatures(
+        forms, unit="word", size=SHINGLE_WORDS, permutations=PERMUTATIONS, seed=0, normal=True
+    )
     return Sketches(row, _minhash.band_keys(signature, SIMILAR).astype(np.uint32), signature.astype(np.uint8))
 
 
@@ -80,25 +83,23 @@ _SEAM = " " + " ".join(["\ue000"] * (SHINGLE_WORDS - 1)) + " "
 
 
 def pair_features(texts: PairTexts, *, minhash: bool = True) -> Pairs:
-    """Columns of the preferences of one block; `prompts` sketches cover every row of it."""
+    """Columns of the preferences of one block."""
     prompts, chosen, rejected = (
         [flat(messages) for messages in column] for column in (texts.prompt, texts.chosen, texts.rejected)
     )
-    one, other = text_features(chosen), text_features(rejected)
+    forms = [[normal_form(text) for text in column] for column in (prompts, chosen, rejected)]
+    one, other = text_features(chosen, forms[1]), text_features(rejected, forms[2])
     return Pairs(
         row=np.array(texts.row, dtype=np.int64),
         row_id=np.array(texts.row_id, dtype=object),
-        keys=np.stack([keys_of(prompts), one.keys, other.keys], axis=1),
+        keys=np.stack([keys_of(forms[0]), one.keys, other.keys], axis=1),
         chars=np.stack([_chars(prompts), one.chars, other.chars], axis=1),
         flaws=np.stack([one.flaws, other.flaws], axis=1),
         style=np.stack([one.style, other.style], axis=1),
         tie=np.array(texts.tie, dtype=bool),
         numbers={name: np.array(values, dtype=np.float64) for name, values in texts.numbers.items()},
         labels={name: Labels.of(values) for name, values in texts.labels.items()},
-        responses=sketches([joined_responses(a, b) for a, b in zip(chosen, rejected, strict=True)])
-        if minhash
-        else None,
-        prompts=sketches(prompts) if minhash else None,
+        responses=sketches([joined_responses(a, b) for a, b in zip(*forms[1:], strict=True)]) if minhash else None,
     )
 
 
@@ -112,11 +113,9 @@ def merge_pairs(parts: list[Pairs]) -> Pairs:
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("row", "row_id", "keys", "chars", "flaws", "style", "tie")
     }
-    sketched = parts[0].responses is not None
-    responses = _merge_sketches([part.responses for part in parts], starts) if sketched else None
-    prompts = _merge_sketches([part.prompts for part in parts], starts) if sketched else None
+    responses = None if parts[0].responses is None else _merge_sketches([part.responses for part in parts], starts)
     parts.clear()
-    return Pairs(**columns, numbers=numbers, labels=labels, responses=responses, prompts=prompts)
+    return Pairs(**columns, numbers=numbers, labels=labels, responses=responses)
 
 
 def _merge_labels(parts: list[Labels]) -> Labels:
@@ -151,11 +150,12 @@ class ResponseFeatures:
 
 def response_features(texts: ResponseTexts) -> ResponseFeatures:
     """Columns of the scored responses of one block."""
+    responses = [flat(messages) for messages in texts.response]
     return ResponseFeatures(
         texts.row,
         texts.row_id,
-        keys_of([flat(messages) for messages in texts.prompt]),
-        text_features([flat(messages) for messages in texts.response]),
+        keys_of([normal_form(flat(messages)) for messages in texts.prompt]),
+        text_features(responses, [normal_form(text) for text in responses]),
         texts.model,
         texts.scores,
     )

@@ -68,7 +68,6 @@ class Pairs:
             `ref_rejected_logps`, `policy_chosen_logps`, `policy_rejected_logps`.
         labels: columns of names: `provenance`, `annotator`, `chosen_model`, `rejected_model`, `split`.
         responses: MinHash of the two responses of a row together; None when not computed.
-        prompts: MinHash of the prompts, only at the first row of each.
     """
 
     row: IntArray
@@ -81,7 +80,6 @@ class Pairs:
     numbers: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
     labels: Mapping[str, Labels] = field(default_factory=dict[str, Labels])
     responses: Sketches | None = None
-    prompts: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.row)

@@ -35,15 +35,15 @@ def proposal_probability(similarity: float, bands: int, rows: int) -> float:
 
 
 def signatures(
-    texts: Sequence[str], *, unit: str, size: int, permutations: int, seed: int
+    texts: Sequence[str], *, unit: str, size: int, permutations: int, seed: int, normal: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return the rows that have n-grams, (m,), and their MinHash signatures, (m, permutations)."""
+    """Return the rows that have n-grams, (m,), and their MinHash signatures, (m, permutations); `normal` as below."""
     rng = np.random.default_rng(seed)
     factor = rng.integers(0, 2**31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     offset = rng.integers(0, 2**32, permutations, dtype=np.uint32)
     rows = [np.empty(0, dtype=np.int64)]
     parts = [np.empty((0, permutations), dtype=np.uint32)]
-    for block in gram_blocks(texts, unit=unit, size=size):
+    for block in gram_blocks(texts, unit=unit, size=size, normal=normal):
         short = (block.hashes >> np.uint64(32)).astype(np.uint32)
         part = np.empty((permutations, block.rows.size), dtype=np.uint32)
         scratch = np.empty_like(short)

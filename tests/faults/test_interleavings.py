@@ -16,7 +16,8 @@ from greenlet import getcurrent, greenlet
 from sweetspot.delivery.manifest import FileEntry, canonical_json
 from sweetspot.errors import CheckError
 from tasks._dates import PATIENCE, claim_date, is_fence
-from tasks.deliver_dataset import Publication, _manifest, _move_latest, _publish
+from tasks._publication import Publication, _move_latest, _publish
+from tasks.deliver_dataset import _manifest
 
 DATE = "2026-01-31"
 NOW = datetime(2026, 1, 31, 2, tzinfo=UTC)

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -66,8 +67,10 @@ def write_pairs(path: Path, rows: int, words: Sequence[str], frequency: NDArray[
     with pq.ParquetWriter(path, schema, compression="zstd") as writer:
         for start in range(0, rows, GROUP_ROWS):
             size = min(GROUP_ROWS, rows - start)
-            texts = [_texts(rng, names, cumulative, size, low, high)
-                     for low, high in (WORDS_PER_PROMPT, WORDS_PER_SIDE, WORDS_PER_SIDE)]
+            texts = [
+                _texts(rng, names, cumulative, size, low, high)
+                for low, high in (WORDS_PER_PROMPT, WORDS_PER_SIDE, WORDS_PER_SIDE)
+            ]
             planted += _plant(rng, texts, names, cumulative)
             ids = [f"row-{start + k}" for k in range(size)]
             writer.write_table(pa.table([ids, *texts], schema=schema))
@@ -108,7 +111,7 @@ def _edited(rng: np.random.Generator, text: str, names: Any, cumulative: Any) ->
 def audited(path: Path, out: Path) -> dict[str, Any]:
     """Run the command; wall seconds, peak bytes of all its processes, and its own report."""
     command = [sys.executable, "-m", "flows.cli", "audit", str(path), "--out", str(out)]
-    started, peak = time.monotonic(), 0
+    started, peak, used = time.monotonic(), 0, resource.getrusage(resource.RUSAGE_CHILDREN)
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"})
     parent = psutil.Process(process.pid)
     while process.poll() is None:
@@ -123,7 +126,9 @@ def audited(path: Path, out: Path) -> dict[str, Any]:
     if process.returncode:
         raise SystemExit(f"{' '.join(command)} ended with {process.returncode}")
     report = json.loads((out / "report.json").read_text())
-    return {"seconds": time.monotonic() - started, "peak": peak, "report": report}
+    wall, now = time.monotonic() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
+    return {"seconds": wall, "cpu": cpu, "peak": peak, "load": os.getloadavg()[1], "report": report}
 
 
 def rivals(texts: list[str]) -> list[tuple[str, float, int]]:
@@ -212,7 +217,7 @@ def _line(rows: int, size: int, planted: Planted, run: dict[str, Any]) -> str:
     copies = figures["duplicates"]["duplicate_rows"]
     near, turned = figures["near_duplicates"]["near_duplicate_rows"], figures["contradictions"]["contradictory_pairs"]
     return (
-        f"| {rows:,} | {size / 2**20:,.0f} | {run['seconds']:.0f} | {rows / run['seconds']:,.0f} | "
+        f"| {rows:,} | {size / 2**20:,.0f} | {run['seconds']:.0f} | {run['cpu']:.0f} | {run['load']:.1f} | "
         f"{run['peak'] / 2**30:.2f} | {copies:,} of {planted.copies:,} | {near:,} of {planted.near:,} | "
         f"{turned:,} of {planted.turned:,} |"
     )
@@ -226,20 +231,30 @@ def _page(lines: Sequence[str], compared: Sequence[tuple[str, float, int]]) -> s
             "# Speed of an audit",
             "",
             f"Made by `python -m benchmarks.audit` on {os.cpu_count()} cores of {platform.machine()}, Python "
-            f"{platform.python_version()}, two workers, everything on but `--against`, `--prompts` and `--stress`. Texts are "
-            "synthetic: words of real dialogues drawn by their frequency, 400 to 800 characters a response. Planted are "
-            "copies, near copies (two words of one response changed) and copies with the label turned.",
+            f"{platform.python_version()}, two workers, everything on but `--against`, `--prompts` and `--stress`. "
+            "Texts are "
+            "synthetic: words of real dialogues drawn by their frequency, 400 to 800 characters a response. Planted "
+            "are "
+            "copies, near copies (two words of one response changed) and copies with the label turned. Load is the "
+            "mean number "
+            "of running processes over five minutes: above 2, others worked on the same cores and seconds are too "
+            "many; "
+            "processor seconds tell what the audit itself took.",
             "",
-            "| pairs | Parquet, MiB | seconds | pairs a second | peak memory of all processes, GiB | copies found | near copies "
-            "found | turned copies found |",
-            "|--:|--:|--:|--:|--:|--:|--:|--:|",
+            "| pairs | Parquet, MiB | seconds | processor seconds | load of the machine | peak memory of all "
+            "processes, GiB | "
+            "copies found | near copies found | turned copies found |",
+            "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
             *lines,
             "",
             "## The duplicate step beside others",
             "",
-            f"{RIVAL_TEXTS:,} responses, five-word shingles, {PERMUTATIONS} permutations, threshold {THRESHOLD}, one process, from "
-            "texts to pairs. sweetspot verifies every proposed pair by its exact Jaccard similarity; the others only propose. "
-            "text-dedup 0.4.0 pins older rich and urllib3 than this project and cannot be installed beside it; not measured.",
+            f"{RIVAL_TEXTS:,} responses, five-word shingles, {PERMUTATIONS} permutations, threshold {THRESHOLD}, one "
+            "process, from "
+            "texts to pairs. sweetspot verifies every proposed pair by its exact Jaccard similarity; the others only "
+            "propose. "
+            "text-dedup 0.4.0 pins older rich and urllib3 than this project and cannot be installed beside it; not "
+            "measured.",
             "",
             "| | seconds | against ours | pairs |",
             "|---|--:|--:|--:|",

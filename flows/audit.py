@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -12,6 +11,7 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 from rich.table import Table as Grid
 
+from flows._night import code_commit, lock_sha256
 from sweetspot.auditing.findings import AuditResult, Cleaning, Figure, Finding
 from sweetspot.auditing.formats import detect
 from sweetspot.auditing.report import report_markdown, verdict
@@ -67,7 +67,7 @@ def audit_file(path: str, *, out: str = "out/audit", format: str = "", **setting
         ContractError: a damaged file, or no usable row.
     """
     config = Audit(source=path, out=out, format=format, **settings)
-    with console.status("reading") if console.is_terminal else suppress():
+    with console.status("reading and checking"):
         result, places = run_audit(config, _Watch())
     show(result, places)
     return result
@@ -79,7 +79,8 @@ def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]
         measured, inspected, findings = _check(config, source, step)
         cleaning: Cleaning | None = None
         if config.clean != "none":
-            cleaning = step(clean_and_deliver, source, measured, inspected, config)
+            built = {"code_commit": code_commit(), "lock_sha256": lock_sha256()}
+            cleaning = step(clean_and_deliver, source, measured, inspected, config, **built)
         findings = step(with_texts, source, measured, findings)
     result = AuditResult(
         source=config.source,
@@ -151,7 +152,9 @@ def show(result: AuditResult, places: dict[str, str]) -> None:
 def _show_cleaning(done: Cleaning) -> None:
     left = ", ".join(f"{reason} {count}" for reason, count in done.dropped.items())
     changed = ", ".join(f"{what} {count}" for what, count in done.changed.items())
-    console.print(f"cleaned   {done.rows_in} in, {done.rows_out} out; dropped {left or 'none'}; {changed}", markup=False)
+    console.print(
+        f"cleaned   {done.rows_in} in, {done.rows_out} out; dropped {left or 'none'}; {changed}", markup=False
+    )
     if done.version_uri:
         console.print(f"version   {done.version_uri}", soft_wrap=True, markup=False)
 

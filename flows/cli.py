@@ -86,7 +86,9 @@ def audit(
     path: Annotated[
         str, typer.Argument(help="Pairs, scored responses or votes: .parquet, .jsonl, .json, .csv or datasets:NAME.")
     ],
-    out: Annotated[str, typer.Option(help="Folder or s3:// address for the report and a cleaned version.")] = "out/audit",
+    out: Annotated[
+        str, typer.Option(help="Folder or s3:// address for the report and a cleaned version.")
+    ] = "out/audit",
     format: Annotated[str, typer.Option(help="pairs, responses, votes or a layout; default: found by columns.")] = "",
     column: Annotated[list[str], typer.Option(help="ROLE=NAME, as in prompt=question. Repeatable.")] = [],  # noqa: B006
     clean: Annotated[str, typer.Option(help="flag, drop, flip or reweight doubtful labels, and publish.")] = "none",

@@ -72,6 +72,7 @@ class Measured:
         containment: (n,) largest share of n-grams in common with a reference, by part of the row.
         short_references: references too short to be found.
         notes: what a user should know of the reading.
+        places: of votes, of each vote's row in the source.
     """
 
     reading: Reading
@@ -81,6 +82,7 @@ class Measured:
     containment: Mapping[str, NDArray[np.float64]] = field(default_factory=dict[str, NDArray[np.float64]])
     short_references: int = 0
     notes: tuple[str, ...] = ()
+    places: tuple[int, ...] = ()
 
     @property
     def unreadable(self) -> dict[str, int]:
@@ -135,8 +137,10 @@ def measure(
         detail = "the rater has scored this response before"
         left += [Left(row, f"row {row}", "repeated_score", detail) for row in repeated]
         where = {row: k for k, row in enumerate(row for part in first for row in part.row)} if long else {}
-        merged = {part: values[[where[row] for row in table.row.tolist()]] if long else values
-                  for part, values in merged.items()}
+        merged = {
+            part: values[[where[row] for row in table.row.tolist()]] if long else values
+            for part, values in merged.items()
+        }
     short = int((index.sizes == 0).sum()) if index is not None else 0
     return Measured(reading, table, rows, tuple(left), merged, short, notes)
 
@@ -163,7 +167,8 @@ def _measure_votes(source: AuditSource, reading: Reading, progress: Callable[[in
     table = ballots.table()
     if not len(table):
         raise _none_usable(source, rows, ballots.left)
-    return Measured(reading, table, rows, tuple(ballots.left), notes=(*reading.notes, *ballots.notes))
+    notes = (*reading.notes, *ballots.notes)
+    return Measured(reading, table, rows, tuple(ballots.left), notes=notes, places=tuple(ballots.place))
 
 
 def _coding(source: AuditSource, reading: Reading) -> Coding | None:
@@ -176,7 +181,8 @@ def _coding(source: AuditSource, reading: Reading) -> Coding | None:
     if coding is None:
         listed = ", ".join(sorted(str(value)[:20] for value in seen if value is not None)[:8])
         raise ConfigError(
-            f"{source.name}: the values of {name!r} ({listed}) do not say which response won; expected 1, 2 and tie, or a, "
+            f"{source.name}: the values of {name!r} ({listed}) do not say which response won; expected 1, 2 and tie, "
+            "or a, "
             "b and tie; rewrite the column, or name another with --column vote=NAME"
         )
     return coding
@@ -202,9 +208,11 @@ def measure_block(work: Work, block: Block) -> Part:
             "prompt": [flat(one) for one in texts.prompt],
             "responses": [flat(one) for one in texts.response],
         }
-    shares = {} if work.references is None else {
-        name: overlap(column, work.references).containment for name, column in parts.items()
-    }
+    shares = (
+        {}
+        if work.references is None
+        else {name: overlap(column, work.references).containment for name, column in parts.items()}
+    )
     return features, texts.left, shares, len(block.places)
 
 
@@ -212,7 +220,7 @@ _work: Work | None = None
 
 
 def _prepare(work: Work) -> None:
-    global _work  # noqa: PLW0603  (what a worker is told once, so that no block carries the references)
+    global _work
     _work = work
 
 
@@ -243,20 +251,28 @@ def _map(work: Work, source: AuditSource, workers: int) -> Iterator[Part]:
 
 
 def read_again(
-    source: AuditSource, reading: Reading, wanted: Sequence[int]
+    source: AuditSource, reading: Reading, wanted: Sequence[int], *, decided: bool = False
 ) -> Iterator[PairTexts | ResponseTexts]:
-    """The texts of some rows, by their places in the source, block by block; blocks without one are not decoded."""
+    """The texts of some rows, by their places in the source, block by block; blocks without one are not decoded.
+
+    Args:
+        source: what to read.
+        reading: how.
+        wanted: places of the rows.
+        decided: of units of votes, whose first response is then called chosen.
+    """
     places = np.unique(np.asarray(wanted, dtype=np.int64))
     if not places.size:
         return
-    coding = _coding(source, reading)
+    coding = None if decided else _coding(source, reading)
     columns = [*reading.columns.values(), *reading.raters]
     for block in source.blocks():
         first, last = block.places[0], block.places[-1]
         inside = places[(places >= first) & (places <= last)] - first
         if inside.size:
             rows = block.take(inside.tolist()).rows(columns)
-            yield read_pairs(rows, reading, coding) if reading.layout.kind == "pairs" else read_responses(rows, reading)
+            pairs = decided or reading.layout.kind == "pairs"
+            yield read_pairs(rows, reading, coding, decided=decided) if pairs else read_responses(rows, reading)
         if last >= places[-1]:
             return
 

@@ -136,7 +136,9 @@ class RecordBlock:
         for index, row in enumerate(self.records):
             good = isinstance(row, dict) and None not in row
             if not good:
-                what = "more fields than the header" if isinstance(row, dict) else f"{type(row).__name__}, not an object"
+                what = (
+                    "more fields than the header" if isinstance(row, dict) else f"{type(row).__name__}, not an object"
+                )
                 bad[index] = ("unreadable", f"the row is or has {what}")
             found.append(row if good else {})
         return _columns(self.places, found, names, bad)

@@ -292,14 +292,17 @@ def _by_margins(margin: FloatArray, known: NDArray[np.bool_]) -> Estimate:
     wrong = np.full(len(margin), np.nan)
     negative = float((margin[known] < 0).mean())
     if negative == 0.0:
-        why = "every score agrees with its label, so the labels were probably made from the scores and cannot be checked"
+        why = (
+            "every score agrees with its label, so the labels were probably made from the scores and cannot be checked"
+        )
         return Estimate(wrong, np.zeros(len(margin), dtype=np.int64), "none", why)
     noise, slope = fit_margin_noise(margin[known])
     d = slope * margin[known]
     log_odds = logit(noise) + log_expit(-d) - log_expit(d)
     wrong[known] = expit(log_odds)
     why = (
-        f"one label and two scores per row: a label is doubted as far as its score margin speaks against it (noise-aware "
+        "one label and two scores per row: a label is doubted as far as its score margin speaks against it "
+        "(noise-aware "
         f"Bradley-Terry on the margins; {negative:.1%} of margins are negative, flip rate {noise:.3f})"
     )
     notes = (
@@ -337,8 +340,9 @@ def _by_cycles(pairs: Pairs) -> Estimate:
     nothing = np.full(len(pairs), np.nan)
     asis = np.zeros(len(pairs), dtype=np.int64)
     prompt, response = text_ids(pairs.keys[:, 0]), text_ids(pairs.keys[:, 1:].reshape(-1, 2)).reshape(-1, 2)
-    ends = np.unique(np.concatenate([prompt * (response.max(initial=0) + 1) + side for side in response.T]),
-                     return_inverse=True)[1].reshape(2, -1)
+    ends = np.unique(
+        np.concatenate([prompt * (response.max(initial=0) + 1) + side for side in response.T]), return_inverse=True
+    )[1].reshape(2, -1)
     usable = (ends[0] != ends[1]) & ~pairs.tie
     rows = np.flatnonzero(usable)
     rows = rows[_in_cycles(ends[0, rows], ends[1, rows], int(ends.max(initial=0)) + 1)]
@@ -349,15 +353,14 @@ def _by_cycles(pairs: Pairs) -> Estimate:
     item = item.reshape(2, -1)
     ones = np.ones(rows.size)
     try:
-        fit = flip_mixture(
-            item[0], item[1], ones, 0 * ones, n_items=names.size, kind="vote", flip_prior=SPARSE_PRIOR
-        )
+        fit = flip_mixture(item[0], item[1], ones, 0 * ones, n_items=names.size, kind="vote", flip_prior=SPARSE_PRIOR)
     except (ConvergenceError, ContractError) as error:
         return Estimate(nothing, asis, "none", f"rows repeat responses, but no ranking fits them: {str(error)[:100]}")
     d = fit.scores[item[0]] - fit.scores[item[1]]
     nothing[rows] = expit(-d)
     why = (
-        f"{rows.size} rows compare responses that other rows compare too, so a ranking of them can speak against a label "
+        f"{rows.size} rows compare responses that other rows compare too, so a ranking of them can speak against a "
+        "label "
         "(noise-aware Bradley-Terry); nothing speaks about the other rows"
     )
     return Estimate(nothing, (nothing > 0.5).astype(np.int64), "cycles", why)
@@ -385,6 +388,4 @@ def estimate_scores(scores: Scores) -> Estimate:
         f"{raters} raters per response: robust consensus ({fit.method}); per response at most "
         f"{int(fit.correctable_per_row.max())} wrong scores can be corrected"
     )
-    return Estimate(
-        np.full(len(scores), np.nan), doubtful.astype(np.int64), "consensus", why, warnings=fit.warnings
-    )
+    return Estimate(np.full(len(scores), np.nan), doubtful.astype(np.int64), "consensus", why, warnings=fit.warnings)

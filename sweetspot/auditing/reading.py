@@ -88,13 +88,14 @@ def row_name(value: Any, place: int) -> str:
     return name_of(value) or f"row {place}"
 
 
-def read_pairs(rows: Rows, reading: Reading, coding: Coding | None) -> PairTexts:
+def read_pairs(rows: Rows, reading: Reading, coding: Coding | None, *, decided: bool = False) -> PairTexts:
     """The preferences of one block.
 
     Args:
         rows: decoded columns.
         reading: which column is what.
         coding: what the votes mean, for the layout `two_responses`.
+        decided: who won is known from elsewhere: the first response is called chosen, whatever the row says.
     """
     found = PairTexts(
         numbers={name: [] for name in NUMBERS if name in reading.columns or _has_list_scores(reading, name)},
@@ -107,7 +108,7 @@ def read_pairs(rows: Rows, reading: Reading, coding: Coding | None) -> PairTexts
         try:
             if index in rows.bad:
                 raise BadRow(*rows.bad[index])
-            prompt, chosen, rejected, tie = _preference(row, reading, coding)
+            prompt, chosen, rejected, tie = _preference(row, reading, _decided if decided else coding)
         except BadRow as bad:
             found.left.append(Left(place, row_name(row.get("row_id"), place), bad.reason, bad.detail))
             continue
@@ -142,6 +143,16 @@ def _listed_score(row: Mapping[str, Any], reply: Messages) -> float:
     return next((number(reward) for one, reward in zip(responses, rewards, strict=False) if one == text), math.nan)
 
 
+class _Decided(Coding):
+    """Whatever a row says, its first response is called chosen."""
+
+    def code(self, value: Any) -> int | None:
+        return FIRST
+
+
+_decided = _Decided()
+
+
 def _preference(
     row: Mapping[str, Any], reading: Reading, coding: Coding | None
 ) -> tuple[Messages, Messages, Messages, bool]:
@@ -163,6 +174,8 @@ def _preference(
         prompt, chosen, rejected = _cut(chosen, rejected)
     if not prompt:
         raise BadRow("no_prompt", "chosen and rejected have no common beginning that could be the prompt")
+    if prompt[-1]["role"] != "user":
+        raise BadRow("no_user_turn", f"the prompt ends with a turn of the {prompt[-1]['role']}, expected the user's")
     return prompt, chosen, rejected, False
 
 

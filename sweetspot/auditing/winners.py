@@ -8,10 +8,44 @@ FIRST, SECOND, TIE = 0, 1, 2
 CLASSES = ("first", "second", "tie")
 
 _FIRST = frozenset(
-    "1 a first left model_a output_1 response_1 response_a output_a a1 a>b true win chosen x item_a".split()
+    [
+        "1",
+        "a",
+        "first",
+        "left",
+        "model_a",
+        "output_1",
+        "response_1",
+        "response_a",
+        "output_a",
+        "a1",
+        "a>b",
+        "true",
+        "win",
+        "chosen",
+        "x",
+        "item_a",
+    ]
 )
 _SECOND = frozenset(
-    "2 b second right model_b output_2 response_2 response_b output_b a2 b>a false loss rejected y item_b".split()
+    [
+        "2",
+        "b",
+        "second",
+        "right",
+        "model_b",
+        "output_2",
+        "response_2",
+        "response_b",
+        "output_b",
+        "a2",
+        "b>a",
+        "false",
+        "loss",
+        "rejected",
+        "y",
+        "item_b",
+    ]
 )
 _TIE = frozenset(("tie", "equal", "equally good", "draw", "both", "neither", "a=b", "same", "0", "3", "0.5", "1.5"))
 _NONE = frozenset(("", "-1", "none", "nan", "null", "n/a", "error", "invalid", "unknown"))

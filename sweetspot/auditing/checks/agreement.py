@@ -33,7 +33,9 @@ def check(votes: Votes) -> tuple[Finding, ...]:
     except ContractError:
         says = f"All votes on {int(twice.sum())} units are the same class, so agreement beyond chance has no meaning."
         return (Finding("agreement", TITLE, "look", says, {"units_with_two_votes": int(twice.sum())}),)
-    pairs_agree = (counts * (counts - 1.0)).sum(axis=1)[twice] / (counts.sum(axis=1) * (counts.sum(axis=1) - 1.0))[twice]
+    pairs_agree = (counts * (counts - 1.0)).sum(axis=1)[twice] / (counts.sum(axis=1) * (counts.sum(axis=1) - 1.0))[
+        twice
+    ]
     raw = float(pairs_agree.mean())
     figures = {
         "krippendorff_alpha": alpha,

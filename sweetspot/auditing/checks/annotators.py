@@ -55,13 +55,16 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         "error_dependence": found.dependence,
     }
     says = (
-        f"{len(enough)} of {n} annotators gave enough votes to judge; the middle one agrees with the estimated answer in "
-        f"{figures['median_accuracy']:.0%} of cases, the least in {figures['lowest_accuracy']:.0%}. {len(poor)} are clearly "
+        f"{len(enough)} of {n} annotators gave enough votes to judge; the middle one agrees with the estimated answer "
+        "in "
+        f"{figures['median_accuracy']:.0%} of cases, the least in {figures['lowest_accuracy']:.0%}. {len(poor)} are "
+        "clearly "
         f"below the middle; {WORST} annotators cast {from_worst:.0%} of all votes that seem wrong."
     )
     level = "bad" if below else "look" if poor else "ok"
     notes = (
-        "own_vote_counts: an annotator's vote took part in the answer it is compared with, so accuracies are a little high",
+        "own_vote_counts: an annotator's vote took part in the answer it is compared with, so accuracies are a little "
+        "high",
     )
     return (Finding("annotators", TITLE, level, says, figures, {}, (chart,), (), notes),)
 

@@ -21,9 +21,11 @@ WORDS = {
 
 def check(table: Pairs | Scores) -> tuple[Finding, ...]:
     """Empty, looping and run-on responses; refusals apart, since a refusal can be the right answer."""
-    sides = {"chosen": table.flaws[:, 0], "rejected": table.flaws[:, 1]} if isinstance(table, Pairs) else {
-        "response": table.flaws
-    }
+    sides = (
+        {"chosen": table.flaws[:, 0], "rejected": table.flaws[:, 1]}
+        if isinstance(table, Pairs)
+        else {"response": table.flaws}
+    )
     rows, figures = [], {}
     for side, flaws in sides.items():
         for bit, name in enumerate(FLAWS[:-1]):
@@ -37,9 +39,14 @@ def check(table: Pairs | Scores) -> tuple[Finding, ...]:
     says = f"{int(unusable.sum())} of {len(unusable)} {main} texts are empty, looping or run on ({rate:.1%})."
     suspects = _suspects(table, unusable, sides[main], main)
     first = Finding(
-        "degenerate", TITLE, level_of(rate, 0.001, 0.05), says, figures,
+        "degenerate",
+        TITLE,
+        level_of(rate, 0.001, 0.05),
+        says,
+        figures,
         {f"degenerate_{main}_rate": interval(int(unusable.sum()), len(unusable))},
-        (bars(rows, "share of the texts of that side"),), suspects,
+        (bars(rows, "share of the texts of that side"),),
+        suspects,
     )
     return (first, _refusals(sides))
 

@@ -116,18 +116,29 @@ def check(pairs: Pairs, found: Repeats) -> tuple[Finding, ...]:
         f"{copies} of {n} rows repeat an earlier one word for word ({share(copies, n):.1%}); in {same} rows chosen and "
         "rejected are the same text, which teaches nothing."
     )
-    notes = (f"repeated_ids: {repeated_ids} rows carry the id of an earlier one (first: {ids[times > 1][0][:60]})",) if (
-        repeated_ids
-    ) else ()
-    suspects = [Suspect(str(pairs.row_id[k]), "chosen and rejected are the same text") for k in np.flatnonzero(found.identical)]
+    notes = (
+        (f"repeated_ids: {repeated_ids} rows carry the id of an earlier one (first: {ids[times > 1][0][:60]})",)
+        if (repeated_ids)
+        else ()
+    )
+    suspects = [
+        Suspect(str(pairs.row_id[k]), "chosen and rejected are the same text") for k in np.flatnonzero(found.identical)
+    ]
     suspects += [
         Suspect(str(pairs.row_id[k]), f"repeats {pairs.row_id[found.duplicate_of[k]]}")
         for k in np.flatnonzero(found.duplicate_of >= 0)[:SHOWN]
     ]
     level = level_of(share(copies + same, n), 0.002, 0.1)
     first = Finding(
-        "duplicates", "Do rows repeat each other?", level, says, figures,
-        {"duplicate_share": interval(copies, n)}, (), tuple(suspects[:SHOWN]), notes,
+        "duplicates",
+        "Do rows repeat each other?",
+        level,
+        says,
+        figures,
+        {"duplicate_share": interval(copies, n)},
+        (),
+        tuple(suspects[:SHOWN]),
+        notes,
     )
     return (first, _contradictions(pairs, found))
 
@@ -136,12 +147,15 @@ def _contradictions(pairs: Pairs, found: Repeats) -> Finding:
     n, count = len(pairs), int(found.contradictory.sum())
     groups = int(np.unique(found.pair[found.contradictory]).size)
     says = (
-        f"{groups} pairs of responses are labelled both ways, in {count} of {n} rows; for each at least one label is wrong."
+        f"{groups} pairs of responses are labelled both ways, in {count} of {n} rows; for each at least one label is "
+        "wrong."
         if count
         else f"No two of the {n} rows prefer opposite responses of the same pair."
     )
     rows = [k for k in np.flatnonzero(found.contradictory)[np.argsort(found.pair[found.contradictory], kind="stable")]]
-    suspects = tuple(Suspect(str(pairs.row_id[k]), "the same two responses are labelled both ways", 0.5) for k in rows[:SHOWN])
+    suspects = tuple(
+        Suspect(str(pairs.row_id[k]), "the same two responses are labelled both ways", 0.5) for k in rows[:SHOWN]
+    )
     figures = {"contradictory_rows": count, "contradictory_pairs": groups, "contradictory_share": share(count, n)}
     level = level_of(share(count, n), 1e-9, 0.05)
     return Finding("contradictions", "Do labels contradict each other?", level, says, figures, {}, (), suspects)
@@ -169,10 +183,15 @@ def check_near(pairs: Pairs, near: NearPairs, opposite: NDArray[np.bool_]) -> tu
         "similarity_threshold": SIMILAR,
     }
     says = (
-        f"{extra} rows have two responses that share at least {SIMILAR:.0%} of their five-word runs with those of another row, "
-        f"in {figures['near_duplicate_groups']} groups. {int(opposite.sum())} of these resemblances prefer opposite responses."
+        f"{extra} rows have two responses that share at least {SIMILAR:.0%} of their five-word runs with those of "
+        "another row, "
+        f"in {figures['near_duplicate_groups']} groups. {int(opposite.sum())} of these resemblances prefer opposite "
+        "responses."
     )
-    notes = [f"lower_bound: found by {PERMUTATIONS} MinHash values; groups are complete where a chain of resemblances links them"]
+    notes = [
+        f"lower_bound: found by {PERMUTATIONS} MinHash values; groups are complete where a chain of resemblances "
+        "links them"
+    ]
     if unsure:
         notes.append(f"estimated: {unsure} resemblances beyond {MOST_VERIFIED} were not verified word by word")
     order = np.argsort(~opposite, kind="stable")[:SHOWN]
@@ -194,7 +213,9 @@ def check_near(pairs: Pairs, near: NearPairs, opposite: NDArray[np.bool_]) -> tu
     level = level_of(share(extra, n), 0.01, 0.15)
     title = "Are rows nearly the same?"
     return (
-        Finding("near_duplicates", title, level, says, figures, {}, (chart,) if len(sizes) else (), suspects, tuple(notes)),
+        Finding(
+            "near_duplicates", title, level, says, figures, {}, (chart,) if len(sizes) else (), suspects, tuple(notes)
+        ),
     )
 
 
@@ -212,8 +233,20 @@ def check_scores(scores: Scores) -> tuple[Finding, ...]:
     _, first = np.unique(key, return_index=True)
     copies = n - len(first)
     says = f"{copies} of {n} responses repeat another one to the same prompt word for word ({share(copies, n):.1%})."
-    figures = {"duplicate_responses": copies, "duplicate_share": share(copies, n), "responses": n,
-               "prompts": int(scores.prompt.max(initial=-1)) + 1}
+    figures = {
+        "duplicate_responses": copies,
+        "duplicate_share": share(copies, n),
+        "responses": n,
+        "prompts": int(scores.prompt.max(initial=-1)) + 1,
+    }
     level = level_of(share(copies, n), 0.01, 0.2)
-    return (Finding("duplicates", "Do responses repeat each other?", level, says, figures,
-                    {"duplicate_share": interval(copies, n)}),)
+    return (
+        Finding(
+            "duplicates",
+            "Do responses repeat each other?",
+            level,
+            says,
+            figures,
+            {"duplicate_share": interval(copies, n)},
+        ),
+    )

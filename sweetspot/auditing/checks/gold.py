@@ -16,7 +16,9 @@ BINS = 8
 def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
     """Accuracy of the estimate, the majority and the best annotator; claimed against true certainty."""
     if votes.gold is None or not (votes.gold >= 0).any():
-        return (not_checked("against_gold", TITLE, "No column holds true labels, so this rests on the estimate alone."),)
+        return (
+            not_checked("against_gold", TITLE, "No column holds true labels, so this rests on the estimate alone."),
+        )
     there = votes.gold >= 0
     n = int(there.sum())
     counts = votes.counts()
@@ -46,7 +48,8 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         else "Its certainty is earned."
     )
     says = (
-        f"Of {n} units with known truth the estimate is right in {figures['estimate_accuracy']:.1%}, a plain majority in "
+        f"Of {n} units with known truth the estimate is right in {figures['estimate_accuracy']:.1%}, a plain majority "
+        "in "
         f"{figures['majority_accuracy']:.1%}, the best single annotator ({single_n} votes) in {single:.1%}. {verdict}"
     )
     chart = Bars(

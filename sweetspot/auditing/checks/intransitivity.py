@@ -31,7 +31,8 @@ def check(table: Votes | Pairs) -> tuple[Finding, ...]:
     curl = curl_ratio(i, j, net, n_items=n)
     figures = {"cyclic_triads": cyclic, "complete_triads": complete, "cyclic_rate": rate, "curl_ratio": curl}
     says = (
-        f"{cyclic} of {complete} triples that were compared completely go round in a circle ({rate:.1%}; coin flips would "
+        f"{cyclic} of {complete} triples that were compared completely go round in a circle ({rate:.1%}; coin flips "
+        "would "
         f"give {AT_RANDOM:.0%}). {curl:.0%} of the margins' variation fits no ranking."
     )
     chart = Bars(("cyclic triples",), (rate,), "share of complete triples", ((low, high),), AT_RANDOM)

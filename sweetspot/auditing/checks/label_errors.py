@@ -46,7 +46,14 @@ def check(table: Pairs | Votes | Scores, found: Estimate) -> tuple[Finding, ...]
     charts = (_kept_curve(wrong), *only(histogram({"labels": wrong}, "probability that the label is wrong")))
     return (
         Finding(
-            "label_errors", TITLE, level_of(rate, 0.05, 0.15), f"{says}.", figures, {}, charts, suspects,
+            "label_errors",
+            TITLE,
+            level_of(rate, 0.05, 0.15),
+            f"{says}.",
+            figures,
+            {},
+            charts,
+            suspects,
             (f"method: {found.why}", *found.warnings),
         ),
     )

@@ -28,7 +28,11 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     prompts = int(several.sum())
     says = f"{prompts} prompts stand in more than one of the splits {', '.join(split.names[:5])}, in {rows.size} rows."
     suspects = tuple(Suspect(str(pairs.row_id[k]), "its prompt stands in another split, too") for k in rows[:SHOWN])
-    figures = {"leaking_prompts": prompts, "leaking_rows": int(rows.size), "leaking_share": share(int(rows.size), len(pairs))}
+    figures = {
+        "leaking_prompts": prompts,
+        "leaking_rows": int(rows.size),
+        "leaking_share": share(int(rows.size), len(pairs)),
+    }
     level = "bad" if prompts else "ok"
     return (Finding("leakage", LEAKAGE, level, says, figures, {}, (), suspects),)
 
@@ -54,7 +58,8 @@ def check_contamination(
     any_hit, most = int((worst > 0).sum()), int((worst >= 0.5).sum())
     listed = ", ".join(f"{count} by their {part}" for part, count in hits.items())
     says = (
-        f"{any_hit} of {size} rows share a run of {n} words with a text of {', '.join(names)} ({listed}); {most} share most "
+        f"{any_hit} of {size} rows share a run of {n} words with a text of {', '.join(names)} ({listed}); {most} "
+        "share most "
         "of it."
     )
     figures = {
@@ -67,7 +72,9 @@ def check_contamination(
     if short:
         notes += (f"short_references: {short} references have fewer than {n} words and cannot be found",)
     order = np.argsort(-worst, kind="stable")[: min(SHOWN, any_hit)]
-    suspects = tuple(Suspect(str(table.row_id[k]), f"shares {worst[k]:.0%} of its {n}-word runs with a reference") for k in order)
+    suspects = tuple(
+        Suspect(str(table.row_id[k]), f"shares {worst[k]:.0%} of its {n}-word runs with a reference") for k in order
+    )
     chart = Bars(tuple(hits), tuple(share(count, size) for count in hits.values()), "share of rows that overlap")
     level = level_of(share(any_hit, size), 1e-9, 0.01)
     intervals = {"contaminated_share": interval(any_hit, size)}

@@ -33,7 +33,8 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     }
     side = "longer" if rate >= 0.5 else "shorter"
     says = (
-        f"The longer response was chosen in {rate:.1%} of pairs. Always picking the {side} one would match {best:.0%} of all "
+        f"The longer response was chosen in {rate:.1%} of pairs. Always picking the {side} one would match {best:.0%} "
+        "of all "
         "labels (50% is chance), so a model trained on them learns length to that degree."
     )
     clear = not found.interval[0] <= 0.5 <= found.interval[1]
@@ -61,7 +62,7 @@ def _by_size(difference: NDArray[np.float64]) -> Bars:
 
 def _by_source(pairs: Pairs, decided: NDArray[np.bool_]) -> Bars | None:
     label = pairs.labels.get("provenance")
-    if label is None or not 1 < label.size:
+    if label is None or not label.size > 1:
         return None
     longer = pairs.chars[:, 1] > pairs.chars[:, 2]
     sizes = np.bincount(label.codes[decided & (label.codes >= 0)], minlength=label.size)

@@ -18,8 +18,10 @@ def check(pairs: Pairs, *, beta: float = BETA) -> tuple[Finding, ...]:
     """Reference accuracy, violation rate, unreachable pairs, and displacement where a policy's log-probs are there."""
     if not {"ref_chosen_logps", "ref_rejected_logps"} <= set(pairs.numbers):
         why = (
-            "The data has no log-probabilities of a reference (columns ref_chosen_logps and ref_rejected_logps, sums over "
-            "response tokens, nats), so how hard DPO would find it is unknown; displacement risk (CHES) needs hidden states."
+            "The data has no log-probabilities of a reference (columns ref_chosen_logps and ref_rejected_logps, sums "
+            "over "
+            "response tokens, nats), so how hard DPO would find it is unknown; displacement risk (CHES) needs hidden "
+            "states."
         )
         return (not_checked("likelihoods", TITLE, why),)
     chosen, rejected = (pairs.numbers[f"ref_{side}_logps"] for side in ("chosen", "rejected"))
@@ -30,7 +32,11 @@ def check(pairs: Pairs, *, beta: float = BETA) -> tuple[Finding, ...]:
         return (not_checked("likelihoods", TITLE, "The columns of log-probabilities are empty."),)
     policy = _policy(pairs, known)
     found = pathology.report(
-        chosen[known], rejected[known], margin[known] if margin is not None and margins_known else None, beta=beta, **policy
+        chosen[known],
+        rejected[known],
+        margin[known] if margin is not None and margins_known else None,
+        beta=beta,
+        **policy,
     )
     n = int(known.sum())
     hard = found.flip_threshold < UNREACHABLE
@@ -46,14 +52,18 @@ def check(pairs: Pairs, *, beta: float = BETA) -> tuple[Finding, ...]:
     }
     figures = {name: value for name, value in figures.items() if value is not None}
     says = (
-        f"The reference prefers the chosen response in {found.reference_accuracy:.0%} of {n} pairs. {int(hard.sum())} pairs "
-        f"({hard.mean():.1%}) start so far on the wrong side that DPO's loss must fall below {UNREACHABLE:g} before they turn."
+        f"The reference prefers the chosen response in {found.reference_accuracy:.0%} of {n} pairs. {int(hard.sum())} "
+        "pairs "
+        f"({hard.mean():.1%}) start so far on the wrong side that DPO's loss must fall below {UNREACHABLE:g} before "
+        "they turn."
     )
     if found.violation_rate is not None:
         says += f" For {found.violation_rate:.0%} even the best policy at beta {beta:g} keeps the wrong order."
     order = np.argsort(found.flip_threshold, kind="stable")[: min(SHOWN, int(hard.sum()))]
     rows = np.flatnonzero(known)[order]
-    suspects = tuple(Suspect(str(pairs.row_id[k]), "the reference strongly prefers the rejected response") for k in rows)
+    suspects = tuple(
+        Suspect(str(pairs.row_id[k]), "the reference strongly prefers the rejected response") for k in rows
+    )
     level = level_of(found.violation_rate if found.violation_rate is not None else float(hard.mean()), 0.1, 0.3)
     notes = ("length: sums of log-probabilities grow with length, so long rejected responses look preferred less",)
     if margin is not None:

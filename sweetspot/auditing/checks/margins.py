@@ -20,7 +20,8 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     there = margin[known]
     against, equal, n = int((there < 0).sum()), int((there == 0).sum()), int(known.sum())
     says = (
-        f"In {against} of {n} rows the rejected response has the higher score ({share(against, n):.1%}), in {equal} both score "
+        f"In {against} of {n} rows the rejected response has the higher score ({share(against, n):.1%}), in {equal} "
+        "both score "
         f"the same; the middle margin is {np.median(there):.3g}."
     )
     figures = {
@@ -32,9 +33,13 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
         "median_margin": float(np.median(there)),
     }
     sides = {side: pairs.numbers[f"score_{side}"][known] for side in ("chosen", "rejected")}
-    charts = only(histogram({"pairs": there}, "margin: score of chosen minus score of rejected"), histogram(sides, "score"))
+    charts = only(
+        histogram({"pairs": there}, "margin: score of chosen minus score of rejected"), histogram(sides, "score")
+    )
     order = np.flatnonzero(known)[np.argsort(there, kind="stable")][: min(SHOWN, against)]
-    suspects = tuple(Suspect(str(pairs.row_id[k]), f"scores speak against the label by {-margin[k]:.3g}") for k in order)
+    suspects = tuple(
+        Suspect(str(pairs.row_id[k]), f"scores speak against the label by {-margin[k]:.3g}") for k in order
+    )
     level = level_of(share(against + equal, n), 0.05, 0.25)
     intervals = {"against_label_share": interval(against, n)}
     return (Finding("margins", TITLE, level, says, figures, intervals, charts, suspects),)

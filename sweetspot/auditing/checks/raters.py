@@ -32,8 +32,15 @@ def _scales(scores: Scores, fit: ConsensusResult) -> Finding:
     means = {name: float(np.nanmean(scores.score[:, k])) for k, name in enumerate(scores.raters)}
     middle = Bars(tuple(list(means)[:25]), tuple(list(means.values())[:25]), "mean score of each rater")
     if n < 2:
-        return Finding("raters", title, "not_checked", "There is one rater, so there is nothing to compare it with.",
-                       figures, {}, only(histogram({"scores": scores.score.ravel()}, "score"), chart))
+        return Finding(
+            "raters",
+            title,
+            "not_checked",
+            "There is one rater, so there is nothing to compare it with.",
+            figures,
+            {},
+            only(histogram({"scores": scores.score.ravel()}, "score"), chart),
+        )
     rank = [rho for rho in _rank_correlations(scores).values() if rho is not None]
     figures["mean_rank_correlation"] = float(np.mean(rank)) if rank else None
     figures["pairs_of_raters_compared"] = len(rank)
@@ -49,21 +56,37 @@ def _scales(scores: Scores, fit: ConsensusResult) -> Finding:
     figures |= {"largest_over_smallest_spread": ratio, "range_of_mean_scores": spread}
     agree = figures["mean_rank_correlation"]
     says = (
-        (f"On the same prompt two raters order responses alike to {agree:.2f} (1 is the same order, 0 is none). "
-         if agree is not None else "No two raters ordered the same responses. ")
+        (
+            f"On the same prompt two raters order responses alike to {agree:.2f} (1 is the same order, 0 is none). "
+            if agree is not None
+            else "No two raters ordered the same responses. "
+        )
         + f"The raters' spreads differ by a factor of {ratio:.1f}, their mean scores by {spread:.2f}: compare scores only "
         "after putting raters on one scale."
     )
-    level = "bad" if agree is not None and agree < 0.1 else "look" if agree is None or agree < 0.4 or ratio > 2 else "ok"
-    return Finding("raters", title, level, says, {k: v for k, v in figures.items() if v is not None}, {},
-                   (chart, middle), (), fit.warnings)
+    level = (
+        "bad" if agree is not None and agree < 0.1 else "look" if agree is None or agree < 0.4 or ratio > 2 else "ok"
+    )
+    return Finding(
+        "raters",
+        title,
+        level,
+        says,
+        {k: v for k, v in figures.items() if v is not None},
+        {},
+        (chart, middle),
+        (),
+        fit.warnings,
+    )
 
 
 def _rank_correlations(scores: Scores) -> dict[tuple[str, str], float | None]:
     """Rank correlation within prompts of every pair of the thirty raters with most scores."""
     most = np.argsort(-(~np.isnan(scores.score)).sum(axis=0), kind="stable")[:30]
     return {
-        (scores.raters[a], scores.raters[b]): within_group_spearman(scores.prompt, scores.score[:, a], scores.score[:, b])
+        (scores.raters[a], scores.raters[b]): within_group_spearman(
+            scores.prompt, scores.score[:, a], scores.score[:, b]
+        )
         for index, a in enumerate(most.tolist())
         for b in most.tolist()[index + 1 :]
     }
@@ -90,7 +113,8 @@ def _drift(scores: Scores, fit: ConsensusResult) -> Finding:
     drifted = [row for row in rows if abs(row[1]) > 3 * row[2] and abs(row[1]) > 0.2]
     worst = max(rows, key=lambda row: abs(row[1]))
     says = (
-        f"{len(drifted)} of {len(rows)} raters score differently in the second half of the file than in the first, against the "
+        f"{len(drifted)} of {len(rows)} raters score differently in the second half of the file than in the first, "
+        "against the "
         f"others' view; the most by {worst[1]:+.2f} of its own spread."
     )
     rows.sort(key=lambda row: -abs(row[1]))
@@ -113,7 +137,8 @@ def _outliers(scores: Scores, fit: ConsensusResult) -> Finding:
     outliers, torn = int(fit.outlier.sum()), int(fit.disagreement.sum())
     cells = int((~np.isnan(fit.residual)).sum())
     says = (
-        f"{outliers} of {cells} scores are far from what the other raters say and can be set aside; on {torn} of {len(scores)} "
+        f"{outliers} of {cells} scores are far from what the other raters say and can be set aside; on {torn} of "
+        f"{len(scores)} "
         "responses the raters disagree so that nobody can say who is wrong."
     )
     size = np.nanmax(np.where(np.isnan(fit.residual), 0, np.abs(fit.residual)), axis=1)
@@ -146,7 +171,8 @@ def _lengths(scores: Scores) -> Finding:
     worst = max(there, key=lambda name: abs(there[name]))
     mean = float(np.mean(list(there.values())))
     says = (
-        f"Within a prompt, longer responses score higher to {mean:+.2f} on average (rank correlation; 0 is no pull); most with "
+        f"Within a prompt, longer responses score higher to {mean:+.2f} on average (rank correlation; 0 is no pull); "
+        "most with "
         f"{worst}: {there[worst]:+.2f}."
     )
     names = sorted(there, key=lambda name: -abs(there[name]))[:25]

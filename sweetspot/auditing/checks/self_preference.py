@@ -11,7 +11,21 @@ from sweetspot.auditing.tables import Labels, Pairs, Votes
 TITLE = "Do judges prefer their own kind?"
 FAMILIES = (
     *("gpt", "chatgpt", "claude", "gemini", "palm", "llama", "mistral", "mixtral", "qwen", "vicuna", "falcon", "gemma"),
-    *("deepseek", "command", "cohere", "yi", "phi", "tulu", "zephyr", "guanaco", "alpaca", "bard", "grok", "olmo", "koala"),
+    *(
+        "deepseek",
+        "command",
+        "cohere",
+        "yi",
+        "phi",
+        "tulu",
+        "zephyr",
+        "guanaco",
+        "alpaca",
+        "bard",
+        "grok",
+        "olmo",
+        "koala",
+    ),
 )
 _WORD = re.compile(r"[a-z]+")
 _SAME = {"chatgpt": "gpt", "bard": "gemini", "palm": "gemini", "mixtral": "mistral", "command": "cohere"}
@@ -47,11 +61,14 @@ def check(table: Votes | Pairs) -> tuple[Finding, ...]:
     apart = low > rest[1]
     figures = {"own_family_win_rate": rates[0], "same_family_win_rate_by_others": rates[1], "own_votes": totals[0][1]}
     says = (
-        f"Judges let their own family win {rates[0]:.0%} of {totals[0][1]} comparisons; other judges let the same families "
+        f"Judges let their own family win {rates[0]:.0%} of {totals[0][1]} comparisons; other judges let the same "
+        "families "
         f"win {rates[1]:.0%} of {totals[1][1]}. " + ("That is more than chance." if apart else "That can be chance.")
     )
     level = level_of(rates[0] - rates[1], 0.02, 0.1) if apart else "ok"
-    chart = bars([row for pair in zip(own, other, strict=True) for row in pair][:24], "share of comparisons won", reference=0.5)
+    chart = bars(
+        [row for pair in zip(own, other, strict=True) for row in pair][:24], "share of comparisons won", reference=0.5
+    )
     return (Finding("self_preference", TITLE, level, says, figures, {"own_family_win_rate": (low, high)}, (chart,)),)
 
 

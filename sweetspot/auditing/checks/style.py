@@ -37,7 +37,8 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     strongest = max(rows, key=lambda row: abs(share(row[1], row[2]) - 0.5))
     says = (
         f"Most telling: the response with more {strongest[0].split(' (')[0]} was chosen in "
-        f"{share(strongest[1], strongest[2]):.0%} of the {strongest[2]} pairs that differ in them. Longer responses have more "
+        f"{share(strongest[1], strongest[2]):.0%} of the {strongest[2]} pairs that differ in them. Longer responses "
+        "have more "
         "of everything; the odds beyond length are among the figures."
     )
     chart = bars(rows, "response with more of it chosen", reference=0.5)

@@ -27,7 +27,7 @@ MOST_TOPICS = 40
 FEW_PROMPTS = 20
 _TOPIC_WORDS = 3
 _BLOCK = 256
-_STEPS = 25
+_STEPS, _STARTS = 25, 4
 
 
 @dataclass(frozen=True)
@@ -160,10 +160,15 @@ def _given(vectors: ArrayLike | None, target_vectors: ArrayLike | None, n: int, 
 
 def _clusters(places: Vectors, k: int, seed: int) -> IntArray:
     """k-means clusters that are not empty, numbered by size, the largest first, (n,)."""
+    rng, points = np.random.default_rng(seed), places.astype(np.float64)
+    found, least = np.zeros(len(points), dtype=np.int64), np.inf
     with python_warnings.catch_warnings():
-        python_warnings.simplefilter("ignore")  # an empty cluster is dropped below
-        rng = np.random.default_rng(seed)
-        found = kmeans2(places.astype(np.float64), k, iter=_STEPS, minit="++", rng=rng)[1].astype(np.int64)
+        python_warnings.simplefilter("ignore")  # an empty cluster is no topic, and nothing is lost with it
+        for _ in range(_STARTS):
+            centres, label = kmeans2(points, k, iter=_STEPS, minit="++", rng=rng)
+            spread = float(np.sum((points - centres[label]) ** 2))
+            if spread < least:
+                found, least = np.unique(label, return_inverse=True)[1].astype(np.int64), spread
     sizes = np.bincount(found)
     order = np.argsort(-sizes, kind="stable")
     rank = np.empty_like(order)

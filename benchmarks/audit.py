@@ -153,7 +153,7 @@ def _shingles(text: str) -> list[str]:
 
 
 def _rensa(texts: list[str]) -> int:
-    from rensa import RMinHash, RMinHashLSH
+    from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportAttributeAccessIssue]
 
     index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=16)
     return _looked_up(texts, index, lambda grams: _filled(RMinHash(num_perm=PERMUTATIONS, seed=0), grams), index.query)

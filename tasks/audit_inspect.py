@@ -1,6 +1,7 @@
 """The checks that need some texts again: near duplicates, coverage, and the rows a report shows."""
 
 import importlib
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

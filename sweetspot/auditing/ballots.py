@@ -175,7 +175,7 @@ class Ballots:
         return np.full(len(unit), -1, dtype=np.int64), turned
 
     def _names_places(self, unit: IntArray, code: IntArray, position: IntArray) -> bool:
-        """Whether `first` means what was shown first: then most judges who saw both orders seem to change their mind."""
+        """Whether `first` means what was shown first: most judges of both orders then seem to change their mind."""
         if "order" not in self.reading.columns:
             return False
         decided = np.flatnonzero((position >= 0) & (code >= 0) & (code < TIE))

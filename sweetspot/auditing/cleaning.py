@@ -245,8 +245,8 @@ def _decide_votes(votes: Votes, found: Estimate, settings: Audit, places: IntArr
     verdicts.mark(doubtful, "label_doubtful")
     return Decisions(
         "unit", np.array(votes.units, dtype=object), places, places, np.zeros((n, 2), dtype=np.int64),
-        found.label == SECOND, verdicts.kept, verdicts.reason, found.error_probability, np.full((n, 2), np.nan), _dpo(n),
-        np.zeros(n, dtype=bool),
+        found.label == SECOND, verdicts.kept, verdicts.reason, found.error_probability, np.full((n, 2), np.nan),
+        _dpo(n), np.zeros(n, dtype=bool),
     )  # fmt: skip
 
 
@@ -316,7 +316,7 @@ def _selected(found: Decisions, settings: Selection) -> Decisions:
 def _best(
     found: Decisions, known: BoolArray, scaled: FloatArray, settings: Selection
 ) -> tuple[BoolArray, NDArray[np.object_], tuple[str, ...]]:
-    """Training rows are selected; rows of an evaluation split stay as they are, so that no later figure is flattered."""
+    """Training rows are selected; rows of an evaluation split stay, so that no later figure is flattered."""
     open_to = np.flatnonzero(known & ~found.is_eval)
     margins = (scaled[open_to] * settings.external_scale)[None, :]
     keep = max(1, math.ceil(settings.keep_fraction * len(open_to)))

@@ -86,7 +86,9 @@ def overlap(texts: Sequence[str], index: ReferenceIndex, *, threshold: float | N
             containment[row], reference[row], shared[row] = share, where, count
     hit = containment > 0 if threshold is None else containment >= threshold
     short = int(np.sum(index.sizes == 0))
-    message = f"short_references: {short} of {index.sizes.size} references have fewer than {n} words and cannot be found"
+    message = (
+        f"short_references: {short} of {index.sizes.size} references have fewer than {n} words and cannot be found"
+    )
     return Contamination(containment, reference, shared, hit, too_short, (message,) if short else ())
 
 

@@ -53,7 +53,8 @@ def check(votes: Votes) -> tuple[Finding, ...]:
     noise = ""
     if len(votes.classes) == 2 and raw >= 0.5:
         figures["implied_noise_rate"] = symmetric_noise_from_agreement(raw)
-        noise = f" If everyone errs equally often, that is once in {1 / max(figures['implied_noise_rate'], 1e-3):.0f} votes."
+        once_in = 1 / max(figures["implied_noise_rate"], 1e-3)
+        noise = f" If everyone errs equally often, that is once in {once_in:.0f} votes."
     says = (
         f"Two annotators give the same answer in {raw:.0%} of cases; beyond chance they agree by "
         f"{alpha:.2f} (1 is perfect, 0 is chance, above {GOOD_ALPHA} is usually asked for).{noise}"

@@ -152,7 +152,8 @@ def _contradictions(pairs: Pairs, found: Repeats) -> Finding:
         if count
         else f"No two of the {n} rows prefer opposite responses of the same pair."
     )
-    rows = [k for k in np.flatnonzero(found.contradictory)[np.argsort(found.pair[found.contradictory], kind="stable")]]
+    rows = np.flatnonzero(found.contradictory)
+    rows = rows[np.argsort(found.pair[rows], kind="stable")]
     suspects = tuple(
         Suspect(str(pairs.row_id[k]), "the same two responses are labelled both ways", 0.5) for k in rows[:SHOWN]
     )

@@ -76,7 +76,7 @@ def cyclic_triads(i: IntArray, j: IntArray, net: NDArray[np.float64], n: int) ->
     """
     total = csr_array((np.concatenate([net, -net]), (np.concatenate([i, j]), np.concatenate([j, i]))), shape=(n, n))
     total.sum_duplicates()
-    beats = csr_array((total > 1e-12).astype(np.int64))
+    beats = csr_array(((total.data > 1e-12).astype(np.int64), total.indices, total.indptr), shape=(n, n))
     either = csr_array(beats + beats.T)
     cyclic = int((csr_array(beats @ beats).multiply(beats.T)).sum()) // 3
     complete = int((csr_array(either @ either).multiply(either)).sum()) // 6

@@ -19,7 +19,7 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     """Prompts that occur in more than one split."""
     split = pairs.labels.get("split")
     if split is None or split.size < 2:
-        why = "The data has no column that says train and eval; name evaluation files with --against to compare with them."
+        why = "No column says train and eval; name evaluation files with --against to compare with them."
         return (not_checked("leakage", LEAKAGE, why),)
     prompt = text_ids(pairs.keys[:, 0])
     cell = np.unique(prompt * (split.size + 1) + split.codes + 1)
@@ -44,7 +44,8 @@ def check_contamination(
 
     Args:
         table: the audited rows.
-        containment: part of the row (`prompt`, `responses`) to (n,) largest share of n-grams in common with a reference.
+        containment: part of the row (`prompt`, `responses`) to (n,) largest share of n-grams it has in common with a
+            reference.
         n: words per n-gram.
         short: references of fewer words, which cannot be found.
         names: files the references came from; none were named if empty.

@@ -37,7 +37,10 @@ def check(votes: Votes) -> tuple[Finding, ...]:
         "same_winner_consistency": found.consistency if found.pairs else None,
     }
     kept = f" Turned round, a judge names the same winner in {found.consistency:.0%} of cases." if found.pairs else ""
-    says = f"What is shown first wins {rate:.1%} of {found.judgements} judgements (50% without a preference for a place).{kept}"
+    says = (
+        f"What is shown first wins {rate:.1%} of {found.judgements} judgements (50% without a preference for a place)."
+        f"{kept}"
+    )
     level = level_of(abs(rate - 0.5), 0.03, 0.08) if found.biased else "ok"
     chart = bars(rows, "share of decided judgements won by what was shown first", reference=0.5)
     intervals = {"first_shown_rate": interval(wins, int(decided.sum()))} if decided.all() else {}

@@ -61,7 +61,8 @@ def _scales(scores: Scores, fit: ConsensusResult) -> Finding:
             if agree is not None
             else "No two raters ordered the same responses. "
         )
-        + f"The raters' spreads differ by a factor of {ratio:.1f}, their mean scores by {spread:.2f}: compare scores only "
+        + f"The raters' spreads differ by a factor of {ratio:.1f}, their mean scores by {spread:.2f}: compare scores "
+        "only "
         "after putting raters on one scale."
     )
     level = (

@@ -1,17 +1,19 @@
 """Copies of an audited table with rows taken out or labels turned round; the table itself is never touched."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sweetspot.auditing.tables import Labels, Pairs, Scores, Votes
+from sweetspot.auditing.tables import Labels, Pairs, Scores, Sketches, Votes
 from sweetspot.auditing.winners import TIE
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
+T = TypeVar("T", Pairs, Scores)
 
 _SIDES = (("score_chosen", "score_rejected"), ("ref_chosen_logps", "ref_rejected_logps"))
 _SIDES += (("policy_chosen_logps", "policy_rejected_logps"), ("chosen_model", "rejected_model"))
@@ -61,20 +63,22 @@ def _names(labels: Labels) -> NDArray[np.object_]:
 
 def take_pairs(pairs: Pairs, rows: IntArray) -> Pairs:
     """The rows named, in that order, repeated where they are named twice; without MinHash."""
-    return replace(
-        pairs,
-        row=pairs.row[rows],
-        row_id=pairs.row_id[rows],
-        keys=pairs.keys[rows],
-        chars=pairs.chars[rows],
-        flaws=pairs.flaws[rows],
-        style=pairs.style[rows],
-        tie=pairs.tie[rows],
-        numbers={name: column[rows] for name, column in pairs.numbers.items()},
-        labels={name: Labels(column.codes[rows], column.names) for name, column in pairs.labels.items()},
-        responses=None,
-        prompts=None,
-    )
+    return _rows_of(pairs, rows)
+
+
+def _rows_of(table: T, rows: IntArray | BoolArray) -> T:
+    """Every column of a table at some rows; MinHash, whose rows are other numbers, is left out."""
+    return replace(table, **{field.name: _at(getattr(table, field.name), rows) for field in fields(table)})
+
+
+def _at(value: Any, rows: IntArray | BoolArray) -> Any:
+    if isinstance(value, np.ndarray):
+        return value[rows]
+    if isinstance(value, Labels):
+        return Labels(value.codes[rows], value.names)
+    if isinstance(value, Mapping):
+        return {name: _at(one, rows) for name, one in value.items()}
+    return None if isinstance(value, Sketches) else value
 
 
 def turn_votes(votes: Votes, turned: BoolArray, *, seed: int = 0) -> Votes:
@@ -122,21 +126,8 @@ def take_units(votes: Votes, units: IntArray) -> Votes:
 
 def take_prompts(scores: Scores, prompts: IntArray) -> Scores:
     """All responses of the prompts named."""
-    rows = np.isin(scores.prompt, prompts)
-    model = None if scores.model is None else Labels(scores.model.codes[rows], scores.model.names)
-    return replace(
-        scores,
-        row=scores.row[rows],
-        row_id=scores.row_id[rows],
-        prompt=np.unique(scores.prompt[rows], return_inverse=True)[1].astype(np.int64),
-        keys=scores.keys[rows],
-        chars=scores.chars[rows],
-        flaws=scores.flaws[rows],
-        style=scores.style[rows],
-        score=scores.score[rows],
-        when=scores.when[rows],
-        model=model,
-    )
+    kept = _rows_of(scores, np.isin(scores.prompt, prompts))
+    return replace(kept, prompt=np.unique(kept.prompt, return_inverse=True)[1].astype(np.int64))
 
 
 def mirror_scores(scores: Scores, turned: BoolArray) -> Scores:

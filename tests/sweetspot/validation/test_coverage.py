@@ -98,10 +98,12 @@ def test_prompts_without_words_are_counted():
     assert coverage(["?!"] * 25).sizes.sum() == 25
 
 
-def test_rare_topics_are_marked():
-    found = coverage([*mixed(150), *["zebra stripes savanna"] * 4], topics=4)
-    assert found.rare.sum() == 1
-    assert found.sizes[found.rare].tolist() == [4]
+def test_rare_topics_are_marked_and_only_they():
+    found = coverage([*mixed(150), *["zebra stripes savanna"] * 4], topics=40)
+    topic = found.topic[-1]
+    assert set(found.words[topic].split(", ")) == {"zebra", "stripes", "savanna"}
+    assert found.sizes[topic] == 4
+    assert np.array_equal(found.rare, found.sizes < 0.01 * 454)
 
 
 def test_the_seed_alone_decides():

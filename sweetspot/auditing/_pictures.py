@@ -91,17 +91,19 @@ def _bars(chart: Bars) -> Picture:
     def place(value: float) -> float:
         return 100 * (value - low) / span
 
+    # A chart against a coin flip is of shares, whatever its axis is called.
+    unit = "share" if reference == 0.5 and low >= 0 and high <= 1 else chart.axis
     bars = [
         _bar(
             label if len(label) <= MAX_LABEL else f"{label[:MAX_LABEL]} \N{HORIZONTAL ELLIPSIS}",
-            chart.axis,
+            unit,
             value,
             pair,
             place,
         )
         for label, value, pair in zip(chart.labels, values, intervals, strict=False)
     ]
-    line = None if reference is None else (place(reference), in_words(chart.axis, float(reference)))
+    line = None if reference is None else (place(reference), in_words(unit, float(reference)))
     return Picture(chart.axis, bars=tuple(bars), reference=line, left_out=max(0, len(chart.values) - MAX_BARS))
 
 

@@ -165,11 +165,11 @@ def _no_fit(source: str, names: Sequence[str], missing: Mapping[str, list[str]],
 
 
 def _shapes(values: Sequence[Any]) -> frozenset[str]:
-    """Every shape that nine in ten of the non-null values have."""
+    """Every shape that most of the non-null values have; the rows of the others will leave with a reason."""
     there = [value for value in values if value is not None and value == value][:200]
     if not there:
         return frozenset()
-    return frozenset(name for name, test in _TESTS.items() if sum(map(test, there)) >= 0.9 * len(there))
+    return frozenset(name for name, test in _TESTS.items() if sum(map(test, there)) > 0.5 * len(there))
 
 
 def _is_messages(value: Any) -> bool:

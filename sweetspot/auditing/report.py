@@ -13,7 +13,7 @@ from sweetspot.auditing._json import TEXT_CHARACTERS, report_json
 from sweetspot.auditing._numbers import in_words
 from sweetspot.auditing._pictures import Picture, picture
 from sweetspot.auditing.findings import AuditResult, Finding
-from sweetspot.auditing.verdict import judge, of_level, verdict
+from sweetspot.auditing.verdict import judge, of_level, spaced_percent, verdict
 from sweetspot.pages.wording import markdown, render_html, render_markdown, share, spaced
 
 __all__ = ["report_html", "report_json", "report_markdown", "verdict"]
@@ -29,6 +29,7 @@ MAX_LISTED = 200
 @dataclass(frozen=True)
 class _Section:
     finding: Finding
+    says: str
     anchor: str
     pictures: tuple[Picture, ...]
     figures: tuple[tuple[str, str, str], ...]  # name, value, interval
@@ -44,6 +45,7 @@ def report_html(result: AuditResult) -> str:
     return render_html(
         _TEMPLATES / "report.html.j2",
         result=result,
+        name=re.split(r"[/\\]", result.source.rstrip("/\\"))[-1] or result.source,
         verdict=judge(result),
         sections=[one for one in sections if one.finding.level != "not_checked"],
         unchecked=[one for one in sections if one.finding.level == "not_checked"],
@@ -87,6 +89,7 @@ def _section(finding: Finding, number: int) -> _Section:
     words = re.sub(r"[^a-z0-9]+", "-", finding.check.lower()).strip("-")
     return _Section(
         finding=finding,
+        says=spaced_percent(finding.says),
         anchor=f"check-{words[:60] or number}",
         pictures=tuple(picture(chart) for chart in finding.charts),
         figures=tuple(

@@ -22,6 +22,7 @@ IntArray = NDArray[np.int64]
 SHARES = (0.05, 0.1, 0.2, 0.3)
 LOST = (0.3, 0.5, 0.7, 0.9)
 TRIGGER_SHARE = 0.01
+ANYWHERE = " anywhere"
 FEW_ROWS = 100
 FEW_IN_SLICE = 20
 _Z95 = 1.959963984540054
@@ -94,7 +95,7 @@ def _uniform(share: float) -> Scenario:
     def plant(subject: Subject, seed: int) -> BoolArray:
         return flips(subject.candidates, share, seed=seed)
 
-    return Scenario(f"uniform_{round(100 * share)}", f"{percent(share)} anywhere", plant)
+    return Scenario(f"uniform_{round(100 * share)}", f"{percent(share)}{ANYWHERE}", plant)
 
 
 def _in_slice(name: str) -> Scenario:
@@ -142,7 +143,7 @@ def _flips(subject: Subject, base: Look, seeds: int) -> Finding:
         return Finding(
             "stress_flips", FLIPS_TITLE, "not_checked", "No error could be planted.", warnings=tuple(skipped)
         )
-    missed = [one.scenario.words for one in outcomes if one.noticed < one.seeds]
+    missed = _missed(outcomes)
     level: Level = "ok" if not missed and typical.recall >= 0.5 else "look"
     return Finding(
         "stress_flips",
@@ -216,15 +217,27 @@ def _length_decides(subject: Subject, planted: BoolArray) -> bool:
     return not low <= float(after.mean()) <= high
 
 
+def _missed(outcomes: Sequence[Outcome]) -> list[str]:
+    """Damage that some seed did not give away, shares of the same kind in one phrase."""
+    quiet = [one.scenario for one in outcomes if one.noticed < one.seeds]
+    anywhere = [scenario.words.removesuffix(ANYWHERE) for scenario in quiet if scenario.name.startswith("uniform")]
+    others = [scenario.words for scenario in quiet if not scenario.name.startswith("uniform")]
+    return [f"{', '.join(anywhere)}{ANYWHERE}", *others] if anywhere else others
+
+
 def _flips_says(noun: str, typical: Outcome, missed: Sequence[str]) -> str:
     caught, at_random = percent(typical.recall), percent(typical.removal_caught / typical.planted)
     text = (
         f"When one in ten {noun} is turned round on purpose, {caught} of them are flagged; "
         f"picking as many at random would catch {at_random}."
     )
+    if not typical.flagged:
+        text = (
+            f"Hardly: of one in ten {noun} turned round on purpose none is flagged: nothing speaks against them."
+        )
     if not missed:
         return f"{text} Every kind of damage that was planted raises an alarm."
-    return f"{text} No reliable alarm is raised for: {'; '.join(missed)}."
+    return f"{text} No reliable alarm is raised by: {'; '.join(missed)}."
 
 
 def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure]]:

@@ -1,10 +1,11 @@
 """The first paragraph of an audit's report, for someone who will decide and knows no statistics."""
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
 from sweetspot.auditing.findings import AuditResult, Cleaning, Finding
-from sweetspot.pages.wording import count, one_line, percent, plural, share, spaced
+from sweetspot.pages.wording import GAP, count, one_line, percent, plural, share, spaced
 
 Standing = Literal["good", "caution", "bad"]
 
@@ -53,10 +54,16 @@ def judge(result: AuditResult) -> Verdict:
 
 
 def of_level(result: AuditResult, level: str) -> list[Finding]:
-    """Findings of one level, those a reader wants to know first in front."""
+    """Findings of one level: those a reader wants to know first in front, what was tried on planted damage last."""
     place = {name: rank for rank, name in enumerate(_FIRST)}
     found = [finding for finding in result.findings if finding.level == level]
-    return sorted(found, key=lambda finding: place.get(finding.check, len(_FIRST)))
+    last = len(_FIRST)
+    return sorted(found, key=lambda one: (one.check.startswith("stress"), place.get(one.check, last)))
+
+
+def spaced_percent(text: str) -> str:
+    """The space that belongs between a number and %, which no line breaks at."""
+    return re.sub(r"(?<=\d)%", f"{GAP}%", text)
 
 
 def _reading(result: AuditResult) -> str:
@@ -76,7 +83,7 @@ def _problems(findings: list[Finding]) -> list[str]:
 
 
 def _sentence(text: str) -> str:
-    stripped = one_line(text)
+    stripped = spaced_percent(one_line(text))
     return stripped if stripped.endswith((".", "!", "?")) else f"{stripped}."
 
 

@@ -58,6 +58,11 @@ def test_many_lost_rows_are_said_and_few_are_not(result):
     assert "10\u00a0% of its rows could not be used" in verdict(of(result, rows=100, unreadable={"missing": 10}))
 
 
+def test_planted_damage_comes_after_real_damage(result):
+    text = verdict(of(result, found("look", check="stress_flips", says="Planted."), found("look", says="Real 5%")))
+    assert text.index("Real 5\u00a0%.") < text.index("Planted.")
+
+
 def test_an_audit_that_changed_nothing_says_so(result):
     assert "Nothing was changed" in verdict(of(result, cleaning=None))
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sweetspot.auditing.checks.agreement import GOOD_ALPHA, POOR_ALPHA
 from sweetspot.auditing.findings import Bars, Curves, Figure, Finding, Level
 from sweetspot.auditing.groups import repeats
 from sweetspot.auditing.spoil import take_pairs, turn_pairs
 from sweetspot.auditing.subjects import Look, Subject, subject_of
 from sweetspot.auditing.tables import Pairs, Table
 from sweetspot.errors import ContractError, ConvergenceError
-from sweetspot.pages.wording import percent
+from sweetspot.pages.wording import decimal, percent
 from sweetspot.validation.adversarial import detection, flips, missing, one_slice, random_labels, random_removal
 from sweetspot.validation.bias import wilson_interval
 
@@ -26,6 +27,8 @@ ANYWHERE = " anywhere"
 FEW_ROWS = 100
 FEW_IN_SLICE = 20
 _Z95 = 1.959963984540054
+NO_ALPHA = 0.1
+"""Agreement beyond chance below this is hardly any."""
 _STANDS_OUT_ERRORS = 3.0
 _NOTICED_RISE = 0.5
 """A plant is noticed when the flagged share rises by this part of the planted share."""
@@ -183,13 +186,21 @@ def _once(subject: Subject, base: Look, planted: BoolArray, seed: int) -> tuple[
 
 
 def _is_noticed(subject: Subject, base: Look, seen: Look, planted: BoolArray) -> bool:
-    """Whether the flagged share rises with the planted one, one slice stands out, or length begins to decide."""
+    """Whether the flagged share rises with the planted one, or agreement, one slice or length gives it away."""
     rise = float(seen.flagged.mean() - base.flagged.mean())
-    if rise >= _NOTICED_RISE * float(planted.mean()):
-        return True
-    return any(_stands_out(codes, seen, planted) for codes in subject.slices.values()) or _length_decides(
-        subject, planted
+    return (
+        rise >= _NOTICED_RISE * float(planted.mean())
+        or _agreement_falls(base, seen)
+        or any(_stands_out(codes, seen, planted) for codes in subject.slices.values())
+        or _length_decides(subject, planted)
     )
+
+
+def _agreement_falls(base: Look, seen: Look) -> bool:
+    """Whether agreement falls below a bound at which the audit says something else."""
+    if base.agreement is None or seen.agreement is None:
+        return False
+    return any(seen.agreement < bound <= base.agreement for bound in (GOOD_ALPHA, POOR_ALPHA, NO_ALPHA))
 
 
 def _stands_out(codes: IntArray, seen: Look, planted: BoolArray) -> bool:
@@ -232,9 +243,7 @@ def _flips_says(noun: str, typical: Outcome, missed: Sequence[str]) -> str:
         f"picking as many at random would catch {at_random}."
     )
     if not typical.flagged:
-        text = (
-            f"Hardly: of one in ten {noun} turned round on purpose none is flagged: nothing speaks against them."
-        )
+        text = f"Hardly: of one in ten {noun} turned round on purpose none is flagged: nothing speaks against them."
     if not missed:
         return f"{text} Every kind of damage that was planted raises an alarm."
     return f"{text} No reliable alarm is raised by: {'; '.join(missed)}."
@@ -280,20 +289,23 @@ def _damage_curves(subject: Subject, base: Look, outcomes: Sequence[Outcome]) ->
 
 def _random_labels(subject: Subject, base: Look, seeds: int) -> Finding:
     title = "Would I notice labels given by a coin?"
-    shares, in_band = list[float](), list[bool]()
-    for seed in range(seeds):
-        turned = random_labels(len(subject), seed=seed) & subject.candidates
-        shares.append(float(subject.look(turned).flagged.mean()))
-        in_band.append(_is_fair(subject, turned))
-    before, after = float(base.flagged.mean()), float(np.mean(shares))
-    noticed = after - before >= 0.5 * _NOTICED_RISE
-    says = (
-        f"With coin flips for labels, {percent(after)} of the {subject.noun} are flagged instead of {percent(before)}: "
-        f"{'that would be noticed' if noticed else 'nothing in this data would give it away'}."
-    )
+    plants = [random_labels(len(subject), seed=seed) & subject.candidates for seed in range(seeds)]
+    looks = [subject.look(turned) for turned in plants]
+    before, after = float(base.flagged.mean()), float(np.mean([seen.flagged.mean() for seen in looks]))
+    agreement = [seen.agreement for seen in looks if seen.agreement is not None]
+    noticed = after - before >= 0.5 * _NOTICED_RISE or all(_agreement_falls(base, seen) for seen in looks)
     figures: dict[str, Figure] = {"flagged_share_before": before, "flagged_share_random_labels": after}
+    flagged = f"{percent(after)} of the {subject.noun} are flagged instead of {percent(before)}"
+    text = f"With coin flips for labels, {flagged}"
+    if agreement and base.agreement is not None:
+        figures |= {"agreement_before": base.agreement, "agreement_random_labels": float(np.mean(agreement))}
+        text += (
+            f" and agreement beyond chance is {decimal(float(np.mean(agreement)))} instead of {decimal(base.agreement)}"
+        )
+    says = f"{text}: {'that would be noticed' if noticed else 'nothing in this data would give it away'}."
     if subject.shorter_won is not None:
-        figures["length_within_chance_in_seeds"] = f"{sum(in_band)} of {seeds}"
+        fair = sum(_is_fair(subject, turned) for turned in plants)
+        figures["length_within_chance_in_seeds"] = f"{fair} of {seeds}"
     return Finding("stress_random_labels", title, "ok" if noticed else "look", says, figures)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ from sweetspot.auditing.spoil import (
 )
 from sweetspot.auditing.tables import Labels, Pairs, Scores, Table, Votes
 from sweetspot.auditing.winners import TIE
+from sweetspot.errors import ContractError
 from sweetspot.raters import consensus
 from sweetspot.validation.adversarial import random_removal
+from sweetspot.validation.agreement import krippendorff_alpha
+from sweetspot.validation.correlation import within_group_spearman
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
@@ -40,11 +44,13 @@ class Look:
         suspicion: (n,) of each label, larger is worse, NaN without an opinion.
         flagged: (n,) labels that cleaning would act on.
         error_left: share of wrong labels (or decisions) after cleaning.
+        agreement: of the annotators beyond chance, 1 perfect and 0 none; None with one label per row.
     """
 
     suspicion: FloatArray
     flagged: BoolArray
     error_left: float
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +137,7 @@ def _votes(table: Votes, topics: IntArray | None, seed: int) -> Subject:
         label, wrong = found.label[votes.unit], found.error_probability[votes.unit]
         against = (label >= 0) & (spoilt.code != label)
         suspicion = np.where(label < 0, np.nan, np.where(against, 1 - wrong, wrong))
-        return Look(suspicion, against, _wrong_decisions(found.label, truth))
+        return Look(suspicion, against, _wrong_decisions(found.label, truth), _alpha(spoilt))
 
     def untouched(turned: BoolArray, removed: BoolArray) -> float:
         left = take_votes(turn_votes(votes, turned), ~removed)
@@ -161,6 +167,14 @@ def _truth(votes: Votes) -> IntArray:
     return estimate(votes).label
 
 
+def _alpha(votes: Votes) -> float | None:
+    """Krippendorff's alpha; None where no unit has two votes or only one class occurs."""
+    try:
+        return krippendorff_alpha(votes.packed())
+    except ContractError:
+        return None
+
+
 def _majority(votes: Votes) -> IntArray:
     counts = votes.counts()
     top = counts.max(axis=1, keepdims=True, initial=0)
@@ -186,9 +200,10 @@ def _scores(table: Scores, topics: IntArray | None, seed: int) -> Subject:
     topic = _none(len(scores)) if topics is None else topics[np.isin(table.prompt, chosen)]
 
     def look(turned: BoolArray) -> Look:
-        fit = consensus(mirror_scores(scores, turned.reshape(shape)).score)
+        spoilt = mirror_scores(scores, turned.reshape(shape))
+        fit = consensus(spoilt.score)
         left = _wrong_order(fit.quality, full, ends)
-        return Look(np.abs(fit.residual).ravel(), fit.outlier.ravel(), left)
+        return Look(np.abs(fit.residual).ravel(), fit.outlier.ravel(), left, _same_order(spoilt))
 
     def untouched(turned: BoolArray, removed: BoolArray) -> float:
         spoilt = hide_scores(mirror_scores(scores, turned.reshape(shape)), removed.reshape(shape))
@@ -209,6 +224,14 @@ def _scores(table: Scores, topics: IntArray | None, seed: int) -> Subject:
         kept=kept,
         clarity=np.repeat(np.abs(np.nan_to_num(full)), shape[1]),
     )
+
+
+def _same_order(scores: Scores) -> float | None:
+    """Mean rank correlation of two raters within a prompt; None where no two raters meet."""
+    pairs = combinations(range(scores.score.shape[1]), 2)
+    found = [within_group_spearman(scores.prompt, scores.score[:, i], scores.score[:, j]) for i, j in pairs]
+    there = [one for one in found if one is not None]
+    return float(np.mean(there)) if there else None
 
 
 def _within_prompts(prompt: IntArray) -> IntArray:

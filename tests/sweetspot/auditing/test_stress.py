@@ -166,7 +166,9 @@ def test_a_crowd_that_agrees_notices_wrong_votes_and_survives_losses():
     assert flips.figures["one_annotator_noticed_in_seeds"] == "3 of 3"
 
     assert found["stress_missing"].figures["lost_at_random_50_same_decision_rate"] > 0.9
-    assert found["stress_random_labels"].level == "ok"
+    control = found["stress_random_labels"]
+    assert control.level == "ok"
+    assert abs(control.figures["agreement_random_labels"]) < 0.05 < control.figures["agreement_before"]
     assert "stress_contradictions" not in found
 
 

@@ -50,7 +50,7 @@ def audit(config: Audit = Audit()) -> dict[str, Any]:
     create_markdown_artifact(report_markdown(result), key=f"audit-{config.dataset}".replace("_", "-").replace(".", "-"))
     get_run_logger().info("%s", verdict(result))
     version = result.cleaning.version_uri if result.cleaning is not None else ""
-    return {"verdict": verdict(result), "files": places, "version": version, "rows": result.rows}
+    return {"verdict": verdict(result), "files": places, "cleaned": version, "rows": result.rows}
 
 
 def audit_file(path: str, *, out: str = "out/audit", format: str = "", **settings: Any) -> AuditResult:

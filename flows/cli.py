@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, highlight=False)
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file; its first key `flow:` names nightly, curate or train.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file; its key `flow:` names nightly, curate, train or audit.")]
 Set = Annotated[list[str], typer.Option("--set", help="Override one setting, as in --set sampling.n=64. Repeatable.")]
 
 

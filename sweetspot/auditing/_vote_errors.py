@@ -16,7 +16,7 @@ from sweetspot.validation.aggregation import FEW_LABELS, FEW_RATERS, fit_votes
 
 FEW_VOTES = 3
 """Votes per pair from which swapped pairs can be told from close ones (cleaning.md §2.6)."""
-RESAMPLES, RESAMPLED_RATERS = 40, 200
+RESAMPLES, RESAMPLED_RATERS, RESAMPLED_SHARE = 40, 200, 0.6
 DEVIATIONS = (0.8, 1.2, 1.8, 2.5)
 """Log-odds by which a pair may differ from what the ranking of its items says; one of them is chosen by the votes.
 
@@ -186,7 +186,7 @@ def error_correlation(probability: FloatArray, confusion: FloatArray, votes: Vot
 def _resampled(
     fitted: FloatArray, given: tuple[IntArray, IntArray, IntArray], shape: tuple[int, int, int], dependence: float
 ) -> FloatArray:
-    """Class probabilities averaged over fits to resampled annotators: another crowd might have said otherwise.
+    """Class probabilities averaged over fits to parts of the annotators: another crowd might have said otherwise.
 
     Large crowds, where single annotators carry no weight, are not resampled.
     """
@@ -197,8 +197,9 @@ def _resampled(
         return total
     rng = np.random.default_rng(0)
     for _ in range(RESAMPLES):
-        times = np.bincount(rng.integers(0, shape[1], shape[1]), minlength=shape[1])[rater]
-        again = votes_of(*(np.repeat(column, times) for column in (unit, rater, code)), shape=shape)
+        # Without replacement: a rater that counts twice would look like two who always agree.
+        stays = (rng.permutation(shape[1]) < max(FEW_RATERS, round(RESAMPLED_SHARE * shape[1])))[rater]
+        again = votes_of(unit[stays], rater[stays], code[stays], shape=shape)
         try:
             fit = fit_votes(again, max_iter=1000, tol=1e-3)
         except (ConvergenceError, ContractError):

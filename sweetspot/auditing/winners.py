@@ -66,7 +66,9 @@ class Coding:
         text = _plain(value)
         if self.graded:
             number = _as_float(text)
-            return None if number is None else TIE if number == 1.5 else FIRST if number < 1.5 else SECOND
+            if number is None or not 1 <= number <= 2:
+                return None
+            return TIE if number == 1.5 else FIRST if number < 1.5 else SECOND
         return FIRST if text in _FIRST else SECOND if text in _SECOND else TIE if text in _TIE else None
 
 
@@ -76,7 +78,7 @@ def coding_of(values: Iterable[Any]) -> Coding | None:
     0 and 1 alone do not say which item is meant, so they are taken for plain classes.
     """
     seen = {_plain(value) for value in values} - _NONE
-    if not seen or seen <= {"0", "1"}:
+    if not seen or seen in ({"0", "1"}, {"0"}):
         return None
     if seen <= _FIRST | _SECOND | _TIE and seen & (_FIRST | _SECOND):
         return Coding()

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.delivery.manifest import Manifest
 from sweetspot.pages.wording import one_line, render_markdown
-from sweetspot.schemas import DELIVERED, DROPPED, SAMPLES, Schema
+from sweetspot.schemas import DELIVERED, DROPPED, SAMPLES, VERDICTS, Schema
 
 TEMPLATE = Path(__file__).parent / "templates" / "card.md.j2"
 
@@ -51,6 +51,7 @@ _LAYOUT = (
     CardConfig("default", DELIVERED, (("train", "data/train-*.parquet"), ("eval", "data/eval-*.parquet"))),
     CardConfig("samples", SAMPLES, (("rows", "samples/*.parquet"),)),
     CardConfig("dropped", DROPPED, (("rows", "dropped/*.parquet"),)),
+    CardConfig("verdicts", VERDICTS, (("rows", "verdicts/*.parquet"),)),
 )
 
 

@@ -90,7 +90,7 @@ def band_keys(signature: NDArray[np.uint32], threshold: float) -> NDArray[np.uin
 def propose_neighbours(
     keys: NDArray[np.uint32], sketch: NDArray[np.uint8], threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Like `propose`, but linear however many texts are alike: each is compared with the first of its band and the next.
+    """Like `propose`, but linear however many texts are alike: each meets the first of its band and the next.
 
     Args:
         keys: (m, bands) of `band_keys`, shortened to 32 bits: chance collisions fall to the estimate below.

@@ -96,6 +96,7 @@ def run_study(matrix: Path, folder: Path, only: str = "") -> dict[str, Any]:
         if only in name:
             source = folder / ("all.parquet" if "all_models" in setting else "graded.parquet")
             result = curate(study_config(name, setting, source, folder))
+            assert isinstance(result, dict), "only a scheduled run is ever skipped"
             version = Path(result["version"]["uri"].removeprefix("file://"))
             checks = {"other_judge": other_judge(_samples(version), judged), "coarse_only": coarse_only(version)}
             found[name] = {"stages": result["stages"], **version_figures(version), **checks}

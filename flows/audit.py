@@ -1,177 +1,164 @@
 """`audit`: someone's own pairs, scored responses or votes, checked without a model, a cluster or a server."""
 
-import json
-import math
+import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-import numpy as np
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
 from rich.console import Console
+from rich.table import Table as Grid
 
-from sweetspot.errors import ConfigError, ContractError
-from sweetspot.prompts import BadRow, normalise_text
-from sweetspot.raters import consensus
-from sweetspot.validation.aggregation import majority
-from sweetspot.validation.agreement import krippendorff_alpha
-from sweetspot.validation.bias import length_bias
-from sweetspot.validation.correlation import within_group_spearman
-from sweetspot.validation.degenerate import flags
-from sweetspot.validation.duplicates import pair_duplicates
-from tasks._sources import Source, read_source
+from flows._night import code_commit, lock_sha256
+from sweetspot.auditing.findings import AuditResult, Cleaning, Figure, Finding
+from sweetspot.auditing.formats import detect
+from sweetspot.auditing.report import report_markdown, verdict
+from sweetspot.config import Audit
+from tasks.audit_clean import clean_and_deliver
+from tasks.audit_inspect import cover, inspect_source, stress_table, with_texts
+from tasks.audit_measure import Measured, measure, texts_of_file
+from tasks.audit_report import write_reports
+from tasks.audit_source import AuditSource, open_source
 
-Rows = Sequence[dict[str, Any]]
-Figures = dict[str, Any]
+T = TypeVar("T")
+COLOURS = {"bad": "red", "look": "yellow", "ok": "green", "not_checked": "dim"}
 console = Console(highlight=False)
-FLAWS = ("empty", "char_run", "repetitive", "compressible", "refusal")
+Step = Callable[..., Any]
 
 
-def audit_file(path: str, *, out: str, format: str = "") -> Figures:
-    """Check a file, print what was found, write `report.json` to the folder `out`.
+@dataclass
+class _Watch:
+    """Runs steps one by one and keeps how long each took."""
+
+    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
+    seconds: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __call__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+        started = time.monotonic()
+        result = self.wrap(function)(*args, **kwargs)
+        self.seconds[function.__name__] = round(time.monotonic() - started, 2)
+        return result
+
+
+@flow(name="audit", flow_run_name="audit-{config.dataset}", validate_parameters=True)
+def audit(config: Audit = Audit()) -> dict[str, Any]:
+    """Check preference data, and if asked publish a cleaned, selected version of it."""
+    watch = _Watch(lambda f: task(name=f.__name__, cache_policy=NO_CACHE, persist_result=False, log_prints=False)(f))
+    result, places = run_audit(config, watch)
+    create_markdown_artifact(report_markdown(result), key=f"audit-{config.dataset}".replace("_", "-").replace(".", "-"))
+    get_run_logger().info("%s", verdict(result))
+    version = result.cleaning.version_uri if result.cleaning is not None else ""
+    return {"verdict": verdict(result), "files": places, "cleaned": version, "rows": result.rows}
+
+
+def audit_file(path: str, *, out: str = "out/audit", format: str = "", **settings: Any) -> AuditResult:
+    """Check a file in this process, print what was found, and write `report.html` and `report.json` to `out`.
 
     Args:
-        path: pairs (`prompt, chosen, rejected`), responses (`prompt, response` and one numeric column per
-            rater) or votes (`pair_id, annotator, preference`).
-        out: folder for the report.
-        format: `pairs`, `responses` or `votes`; empty detects it.
+        path: what to read; see `sweetspot.config.Audit.source`.
+        out: folder or `s3://` address.
+        format: kind or layout; empty detects it.
+        settings: further fields of `sweetspot.config.Audit`.
 
     Raises:
         ConfigError: an unknown format, or columns that fit none.
-        ContractError: no usable row.
+        ContractError: a damaged file, or no usable row.
     """
-    source = read_source(path)
-    name = format or detect(source)
-    if name not in FORMATS:
-        raise ConfigError(f"--format {name}: expected one of {', '.join(FORMATS)}")
-    source.require(*FORMATS[name][0])
-    rows = [row for row in source.rows if row is not None]
-    found = {"source": path, "format": name, "rows": len(source.rows), **FORMATS[name][1](rows)}
-    for key, value in found.items():
-        console.print(f"{key:<28}{json.dumps(value, default=str)}", soft_wrap=True, markup=False)
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(found, indent=1))
-    console.print(f"report                      {folder / 'report.json'}", soft_wrap=True)
-    return found
+    config = Audit(source=path, out=out, format=format, **settings)
+    with console.status("reading and checking"):
+        result, places = run_audit(config, _Watch())
+    show(result, places)
+    return result
 
 
-def detect(source: Source) -> str:
-    """The first format whose columns are all there."""
-    there = {key for row in source.rows if row is not None for key in row}
-    for name, (columns, _) in FORMATS.items():
-        if there.issuperset(columns):
-            return name
-    wanted = "; ".join(f"{name}: {', '.join(columns)}" for name, (columns, _) in FORMATS.items())
-    raise ConfigError(f"{source.name}: columns {sorted(there)} fit no format. Expected {wanted}")
-
-
-def audit_pairs(rows: Rows) -> Figures:
-    """Length bias, duplicates, contradictions, identical and degenerate responses of preference pairs."""
-    texts, bad = _texts(rows, ("prompt", "chosen", "rejected"))
-    prompts, chosen, rejected = texts
-    bias = length_bias([len(text) for text in chosen], [len(text) for text in rejected])
-    copies = pair_duplicates(prompts, chosen, rejected)
-    return {
-        "dropped": bad,
-        "pairs": len(prompts),
-        "longer_chosen_rate": bias.longer_chosen_rate,
-        "longer_chosen_interval": bias.interval,
-        "identical_responses": int(copies.identical.sum()),
-        "duplicate_pairs": int((copies.duplicate_of >= 0).sum()),
-        "contradictory_pairs": int(copies.contradictory.sum()),
-        "chosen_flaws": _flaws(chosen),
-        "rejected_flaws": _flaws(rejected),
-    }
-
-
-def audit_responses(rows: Rows) -> Figures:
-    """Agreement, length correlation and outliers of raters that scored the same responses."""
-    names = sorted(
-        {k for row in rows for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]:
+    """All steps in order: read, check, cover, stress, clean, report."""
+    with open_source(config.source) as source:
+        measured, inspected, findings = _check(config, source, step)
+        cleaning: Cleaning | None = None
+        if config.clean != "none":
+            built = {"code_commit": code_commit(), "lock_sha256": lock_sha256()}
+            cleaning = step(clean_and_deliver, source, measured, inspected, config, **built)
+        findings = step(with_texts, source, measured, findings)
+    result = AuditResult(
+        source=config.source,
+        source_sha256=source.sha256,
+        format=measured.reading.layout.name,
+        kind=measured.reading.layout.kind,
+        rows=measured.rows,
+        unreadable=measured.unreadable,
+        findings=findings,
+        cleaning=cleaning,
+        options=_options(config, measured),
+        seconds=step.seconds,
     )
-    if not names:
-        raise ContractError("responses: no numeric column; expected one per rater")
-    texts, bad = _texts(rows, ("prompt", "response"))
-    kept = [row for row in rows if all(_is_text(row.get(column)) for column in ("prompt", "response"))]
-    scores = np.array([[_number(row.get(name)) for name in names] for row in kept])
-    fit = consensus(scores)
-    prompts, lengths = np.array(texts[0]), np.array([len(text) for text in texts[1]], dtype=float)
+    return result, step(write_reports, result, config.out)
+
+
+def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, Any, tuple[Finding, ...]]:
+    reading = detect(source.first().rows().values, format=config.format, columns=config.columns, source=source.name)
+    references = _texts(config.against)
+    measured = step(
+        measure, source, reading, references=references, minhash=config.near_duplicates, workers=config.workers
+    )
+    inspected = step(inspect_source, source, measured, names=config.against)
+    findings = inspected.findings
+    findings += step(cover, source, measured, target=_texts([config.prompts]) if config.prompts else None)
+    if config.stress:
+        findings += step(stress_table, measured)
+    return measured, inspected, findings
+
+
+def _texts(names: Sequence[str]) -> list[str]:
+    return [text for name in names for text in texts_of_file(name)]
+
+
+def _options(config: Audit, measured: Measured) -> dict[str, Figure]:
+    """Settings that differ from their defaults, which columns were read as what, and what a user should know of it."""
+    changed = config.model_dump(mode="json", exclude_defaults=True, exclude={"source", "out"})
+    roles = ", ".join(f"{role}: {name}" for role, name in measured.reading.columns.items())
+    raters = ", ".join(measured.reading.raters)
     return {
-        "dropped": bad,
-        "responses": len(kept),
-        "raters": names,
-        "rater_agreement": {
-            f"{first} / {second}": within_group_spearman(prompts, scores[:, i], scores[:, j])
-            for i, first in enumerate(names)
-            for j, second in enumerate(names)
-            if i < j
-        },
-        "length_correlation": {n: within_group_spearman(prompts, lengths, scores[:, k]) for k, n in enumerate(names)},
-        "outlying_scores": int(fit.outlier.sum()),
-        "undecidable_responses": int(fit.disagreement.sum()),
-        "flaws": _flaws(texts[1]),
-        "warnings": fit.warnings,
+        "layout": measured.reading.layout.says,
+        "columns": roles or "none",
+        **({"raters": raters} if raters else {}),
+        **({"notes": "; ".join(measured.notes)} if measured.notes else {}),
+        **{name: str(value) for name, value in changed.items()},
     }
 
 
-def audit_votes(rows: Rows) -> Figures:
-    """Agreement of annotators and what a majority can decide."""
-    items, annotators, labels = (sorted({str(row.get(key)) for row in rows}) for key in FORMATS["votes"][0])
-    table = np.full((len(items), len(annotators)), np.nan)
-    place = [{name: index for index, name in enumerate(names)} for names in (items, annotators, labels)]
-    for row in rows:
-        item, annotator, label = (place[k][str(row.get(key))] for k, key in enumerate(FORMATS["votes"][0]))
-        table[item, annotator] = label
-    decided = majority(table, n_classes=max(2, len(labels)))
-    return {
-        "items": len(items),
-        "annotators": len(annotators),
-        "labels": labels,
-        "krippendorff_alpha": krippendorff_alpha(table),
-        "tied_items": int(decided.tie.sum()),
-        "votes_per_item": float(np.mean(np.count_nonzero(~np.isnan(table), axis=1))),
-    }
+def show(result: AuditResult, places: dict[str, str]) -> None:
+    """Print the verdict, a line per check, and where the report lies."""
+    layout = f"{result.format} ({result.options['layout']})"
+    console.print(f"read      {result.rows} rows as {result.kind}: {layout}", soft_wrap=True, markup=False)
+    console.print(f"columns   {result.options['columns']}", soft_wrap=True, markup=False)
+    if result.unreadable:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in result.unreadable.items())
+        console.print(f"left out  {sum(result.unreadable.values())}: {reasons}", soft_wrap=True, markup=False)
+    grid = Grid(box=None, show_header=False, pad_edge=False)
+    for finding in sorted(result.findings, key=lambda one: tuple(COLOURS).index(one.level)):
+        colour = COLOURS[finding.level]
+        grid.add_row(f"[{colour}]{finding.level.replace('_', ' ')}[/]", finding.check, _plain(finding.says))
+    console.print(grid)
+    console.print(f"\n{verdict(result)}", markup=False)
+    if result.cleaning is not None:
+        _show_cleaning(result.cleaning)
+    for name, place in places.items():
+        console.print(f"{name:<12}{place}", soft_wrap=True, markup=False)
 
 
-FORMATS: dict[str, tuple[tuple[str, ...], Callable[[Rows], Figures]]] = {
-    "pairs": (("prompt", "chosen", "rejected"), audit_pairs),
-    "responses": (("prompt", "response"), audit_responses),
-    "votes": (("pair_id", "annotator", "preference"), audit_votes),
-}
+def _show_cleaning(done: Cleaning) -> None:
+    left = ", ".join(f"{reason} {count}" for reason, count in done.dropped.items())
+    changed = ", ".join(f"{what} {count}" for what, count in done.changed.items())
+    console.print(
+        f"cleaned   {done.rows_in} in, {done.rows_out} out; dropped {left or 'none'}; {changed}", markup=False
+    )
+    if done.version_uri:
+        console.print(f"version   {done.version_uri}", soft_wrap=True, markup=False)
 
 
-def _texts(rows: Rows, columns: tuple[str, ...]) -> tuple[list[list[str]], dict[str, int]]:
-    """Columns of texts from the usable rows, and how many rows left for which reason."""
-    kept, bad = [], dict[str, int]()
-    for row in rows:
-        try:
-            kept.append([normalise_text(_flat(row.get(column)), what=column) for column in columns])
-        except BadRow as reason:
-            bad[reason.reason] = bad.get(reason.reason, 0) + 1
-    if not kept:
-        raise ContractError(f"none of {len(rows)} rows has usable texts in {', '.join(columns)}: {bad}")
-    return [list(column) for column in zip(*kept, strict=True)], bad
-
-
-def _flat(value: Any) -> Any:
-    """The text of a message list, or the value itself."""
-    if isinstance(value, list) and all(isinstance(message, dict) for message in value):
-        return "\n".join(str(message.get("content", "")) for message in value)
-    return value
-
-
-def _is_text(value: Any) -> bool:
-    try:
-        normalise_text(_flat(value), what="text")
-    except BadRow:
-        return False
-    return True
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else math.nan
-
-
-def _flaws(texts: Sequence[str]) -> dict[str, int]:
-    found = flags(texts)
-    return {name: count for name in FLAWS if (count := int(getattr(found, name).sum()))}
+def _plain(text: str) -> str:
+    """Text without Rich markup."""
+    return text.replace("[", r"\[")

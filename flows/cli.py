@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 errors = Console(stderr=True, highlight=False)
 
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file; its first key `flow:` names nightly, curate or train.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file; its key `flow:` names nightly, curate, train or audit.")]
 Set = Annotated[list[str], typer.Option("--set", help="Override one setting, as in --set sampling.n=64. Repeatable.")]
 
 
@@ -115,14 +115,30 @@ def show(
 
 @app.command()
 def audit(
-    path: Annotated[str, typer.Argument(help="Pairs, scored responses or votes: .parquet, .jsonl, .json or .csv.")],
-    out: Annotated[str, typer.Option(help="Folder for report.json; default: out/audit.")] = "out/audit",
-    format: Annotated[str, typer.Option(help="pairs, responses or votes; default: detected from the columns.")] = "",
+    path: Annotated[
+        str, typer.Argument(help="Pairs, scored responses or votes: .parquet, .jsonl, .json, .csv or datasets:NAME.")
+    ],
+    out: Annotated[
+        str, typer.Option(help="Folder or s3:// address for the report and a cleaned version.")
+    ] = "out/audit",
+    format: Annotated[str, typer.Option(help="pairs, responses, votes or a layout; default: found by columns.")] = "",
+    column: Annotated[list[str], typer.Option(help="ROLE=NAME, as in prompt=question. Repeatable.")] = [],  # noqa: B006
+    clean: Annotated[str, typer.Option(help="flag, drop, flip or reweight doubtful labels, and publish.")] = "none",
+    select: Annotated[float, typer.Option(help="Share of the rows to keep by their margins (BeeS).")] = 1.0,
+    against: Annotated[list[str], typer.Option(help="Benchmark file the rows must not overlap with.")] = [],  # noqa: B006
+    prompts: Annotated[str, typer.Option(help="File of prompts you expect in use, to measure coverage.")] = "",
+    stress: Annotated[bool, typer.Option("--stress", help="Plant errors and report what would be caught.")] = False,
+    overrides: Set = [],  # noqa: B006  (typer reads the default, nobody changes it)
 ) -> None:
-    """Check someone's own preference data and say what is wrong with it."""
+    """Check someone's own preference data, say what is wrong with it, and if asked clean it."""
     from flows.audit import audit_file
+    from sweetspot.configfile import audit_settings
 
-    audit_file(path, out=out, format=format)
+    settings = audit_settings(column, overrides)
+    chosen = {"clean": clean, "against": against, "prompts": prompts, "stress": stress, **settings}
+    if select != 1.0:
+        chosen["selection"] = {**chosen.get("selection", {}), "keep_fraction": select}
+    audit_file(path, out=out, format=format, **chosen)
 
 
 def main() -> None:

@@ -22,16 +22,17 @@ if not console.is_terminal:
 
 
 def run_flow(name: str, settings: Section) -> dict[str, Any]:
-    """Run `nightly`, `curate` or `train` and print its result; what it needs is checked first, in seconds."""
+    """Run `nightly`, `curate`, `train` or `audit` and print its result; what it needs is checked first, in seconds."""
     refuse_old_versions()
     if isinstance(settings, Curate):
         for _, check in needs(settings):
             check()
+    from flows.audit import audit
     from flows.curate import curate
     from flows.nightly import nightly
     from flows.train import train
 
-    result = {"nightly": nightly, "curate": curate, "train": train}[name](settings)
+    result = {"nightly": nightly, "curate": curate, "train": train, "audit": audit}[name](settings)
     print_result(result)
     return result
 
@@ -65,6 +66,10 @@ def print_result(result: dict[str, Any]) -> None:
         console.print(f"version    {version['uri']}", soft_wrap=True)
         console.print(f"rows       {version['rows']['train']} train, {version['rows']['eval']} eval")
         console.print(f"report     {version['uri']}/report.html", soft_wrap=True)
+    if "verdict" in result:
+        console.print(result["verdict"], markup=False)
+        for place in (*result["files"].values(), result["cleaned"]):
+            console.print(place, soft_wrap=True, markup=False)
     if "training" in result:
         print_training(result["training"])
     console.print("look       sweetspot serve   (opens the Prefect UI with this run)")

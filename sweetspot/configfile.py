@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from sweetspot.config import FLOWS, Section
+from sweetspot.config import FLOWS, Audit, Section
 from sweetspot.errors import ConfigError
 
 
@@ -33,6 +33,23 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[str, Section
     for override in overrides:
         _set(values, override, FLOWS[flow])
     return flow, FLOWS[flow](**values)
+
+
+def audit_settings(columns: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+    """Settings of an audit from `ROLE=NAME` and `a.b=value`.
+
+    Raises:
+        ConfigError: an entry without `=`, or an unknown setting.
+    """
+    values: dict[str, Any] = {}
+    for override in overrides:
+        _set(values, override, Audit)
+    for entry in columns:
+        role, found, name = entry.partition("=")
+        if not found:
+            raise ConfigError(f"--column {entry}: expected ROLE=NAME, as in prompt=question")
+        values.setdefault("columns", {})[role] = name
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:

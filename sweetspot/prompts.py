@@ -30,8 +30,12 @@ def normalise_text(value: Any, *, what: str) -> str:
         raise BadRow("missing", f"{what} is null")
     if not isinstance(value, str):
         raise BadRow("wrong_type", f"{what} is {type(value).__name__}, expected text")
-    if any(0xD800 <= ord(character) <= 0xDFFF for character in value):
-        raise BadRow("surrogate", f"{what} holds a lone surrogate")
+    if value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadRow("surrogate", f"{what} holds a lone surrogate") from None
     return unicodedata.normalize("NFC", value)
 
 

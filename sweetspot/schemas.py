@@ -214,7 +214,14 @@ DELIVERED = Schema(
         Column("margin", pa.float64(), "chosen_rating minus rejected_rating"),
         Column("margin_external", pa.float64(), "same, before any relabelling"),
         Column("margin_implicit", pa.float64(), "nats; null when not computed", True),
-        Column("preference_probability", pa.float64(), "BeeS; null for eval and on relabelled b rows", True),
+        Column(
+            "preference_probability",
+            pa.float64(),
+            "BeeS, or in an audited version the estimated probability that the label is right; null for eval, on "
+            "relabelled "
+            "b rows and where unknown",
+            True,
+        ),
         Column("route", TEXT, "dpo or sft"),
         Column("goal", pa.float64(), "goal of a relabelled row, else null", True),
         Column("chosen_model", TEXT, "who wrote chosen"),
@@ -261,4 +268,32 @@ DROPPED = Schema(
     ("unit", "row_id", "stage"),
 )
 
-TABLES = (PROMPTS, RESPONSES, SCORES, IMPLICIT, CHECKS, QUALITY, PAIRS, SELECTED, DELIVERED, SAMPLES, DROPPED)
+VERDICTS = Schema(
+    "verdicts",
+    "what an audit decided about one preference of the source",
+    (
+        Column("row_id", TEXT, "the source's own id, or its place, as in `row 17`"),
+        Column("candidate", pa.int64(), "number of the preference in the audit, from 0"),
+        Column("source_row", pa.int64(), "place in the source of the chosen response, from 0; -1 if it has none"),
+        Column("pair_id", TEXT, "the delivered pair; null if it left", True),
+        Column("action", TEXT, "kept, flagged, flipped, weighted or dropped"),
+        Column("reason", TEXT, "why, one of a fixed list; empty if nothing is wrong with it"),
+        Column(
+            "error_probability",
+            pa.float64(),
+            "estimated probability that the delivered label is wrong; null if unknown",
+            True,
+        ),
+        Column(
+            "weight",
+            pa.float64(),
+            "suggested weight in training: 1 - error_probability when weighted, else 1; 0 if it left",
+        ),
+    ),
+    ("candidate",),
+)
+
+TABLES = (
+    *(PROMPTS, RESPONSES, SCORES, IMPLICIT, CHECKS, QUALITY, PAIRS, SELECTED, DELIVERED, SAMPLES, DROPPED),
+    VERDICTS,
+)

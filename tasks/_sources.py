@@ -121,8 +121,7 @@ def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | No
         if suffix == ".json":
             return (row if isinstance(row, dict) else None for row in json.loads(text))
         # Not splitlines(): a text may hold line separators that do not end a line of JSON.
-        return (_json_row(line) for line in text.split("
-") if line.strip())
+        return (_json_row(line) for line in text.split("\n") if line.strip())
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise ContractError(f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged?") from None
 

@@ -1,86 +1,24 @@
-"""deliver_dataset: files, documents, and last the manifest, whose conditional create is the publication."""
+"""deliver_dataset: the tables of a run, proved complete, published as a version."""
 
-import hashlib
-import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import pyarrow as pa
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from sweetspot import ids, schemas
-from sweetspot.delivery import card, croissant, lineage, report
+from sweetspot import schemas
 from sweetspot.delivery.books import Book
-from sweetspot.delivery.facts import VersionFacts
-from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json, parse_manifest
-from sweetspot.delivery.signature import sign_manifest, signature_name
+from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
-from tasks._dates import claim_date, is_fence
 from tasks._facts import gather_facts
-from tasks._keys import read_private_key
-from tasks._seams import seam
-from tasks._store import Store, encode_table
+from tasks._publication import SHARD_ROWS, Content, DeliveredVersion, Publication, publish_version
 from tasks._tables import TableRef
 
-SHARD_ROWS = 100_000
+__all__ = ["DeliveredVersion", "Publication", "deliver_dataset"]
+
 _WARNING = re.compile(r"^[a-z_]+: ")
 """How a method's warning begins; a stage's other notes are figures."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """Everything a manifest says that is not in the tables.
-
-    Attributes:
-        run_id: of the run; the same date and settings give the same.
-        logical_date: UTC date the version is for, YYYY-MM-DD.
-        created_utc: when it is published, ISO 8601.
-        code_commit: of the project.
-        lock_sha256: of the lock file the environment was built from.
-        config: resolved settings.
-        models: revisions of policy, reference and raters, hash of the chat template.
-    """
-
-    run_id: str
-    logical_date: str
-    created_utc: str
-    code_commit: str
-    lock_sha256: str
-    config: dict[str, Any]
-    models: dict[str, Any]
-
-    @property
-    def claim(self) -> str:
-        """What is claimed in the store: the date, and from the second attempt on which one."""
-        attempt = self.config.get("attempt", 1)
-        return self.logical_date if attempt == 1 else f"{self.logical_date}.{attempt}"
-
-
-@dataclass(frozen=True)
-class DeliveredVersion:
-    """A published version.
-
-    Attributes:
-        uri: of the version's folder.
-        version: its name.
-        manifest_sha256: what training pins.
-        rows: rows by split.
-        ends: prompts by where they ended.
-        new: False if the same version had been published before.
-    """
-
-    uri: str
-    dataset: str
-    version: str
-    manifest_sha256: str
-    rows: dict[str, int]
-    ends: dict[str, int]
-    new: bool = True
 
 
 def deliver_dataset(
@@ -99,48 +37,20 @@ def deliver_dataset(
         CheckError: the books do not balance, the version's name holds other content, or the date has been published
             as another version.
     """
-    store = Store(store_uri)
-    key = read_private_key(private_key, store=store_uri) if private_key else None
-    version = f"{facts.logical_date}-{tables['delivered'].fingerprint[:8]}"
-    root = f"{dataset}/versions/{version}"
     check_seams(tables)
     dropped = dropped_rows(tables)
     ends = account(tables, dropped)
-    done = _refuse_fence(f"{root}/manifest.json", store.read_if_there(f"{root}/manifest.json"))
-    if done is None:
-        claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
-        seam("date_claimed")
-        files = [_put(store, root, path, table) for path, table in _files(tables, dropped)]
-        facts = replace(facts, created_utc=_first_try(store, tables["delivered"], facts))
-        draft = _manifest(tables, facts, files, version=version, dataset=dataset)
-        documents = _documents(gather_facts(draft, tables, ends))
-        files += [_put_document(store, root, path, data) for path, data in documents.items()]
-        seam("documents_committed")
-        final = replace(
-            draft,
-            files=tuple(files),
-            parent_sha256=_parent(store, dataset),
-            nonce=uuid4().hex,
-        )
-        done = _publish(store, root, canonical_json(final), key)
-    _move_latest(store, dataset, version, facts.logical_date, done)
-    seam("latest_moved")
-    return DeliveredVersion(
-        uri=f"{store_uri}/{root}",
-        dataset=dataset,
-        version=version,
-        manifest_sha256=hashlib.sha256(done).hexdigest(),
-        rows=_rows_by_split(parse_manifest(done)),
+    content = Content(
+        fingerprint=tables["delivered"].fingerprint,
+        location=tables["delivered"].location,
+        files=lambda: _files(tables, dropped),
+        draft=lambda publication, files, version: _manifest(
+            tables, publication, files, version=version, dataset=dataset
+        ),
+        facts=lambda draft: gather_facts(draft, tables, ends),
         ends=ends,
     )
-
-
-def _first_try(store: Store, delivered: TableRef, facts: Publication) -> str:
-    """When this version was first about to be published: a resumed run must write the same documents."""
-    key = f"{delivered.location}/published-{facts.logical_date}.json"
-    store.create(key, ids.canonical_json({"created_utc": facts.created_utc}))
-    seam("first_try_noted")
-    return str(json.loads(store.read(key))["created_utc"])
+    return publish_version(content, facts, store_uri=store_uri, dataset=dataset, private_key=private_key)
 
 
 def _files(tables: Mapping[str, TableRef], dropped: pa.Table) -> Iterator[tuple[str, pa.Table]]:
@@ -179,24 +89,6 @@ def _samples(tables: Mapping[str, TableRef], index: int) -> pa.Table:
     )
 
 
-def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
-    data = encode_table(table)
-    store.commit(f"{root}/{path}", data)
-    return _entry(path, data, rows=len(table))
-
-
-def _put_document(store: Store, root: str, path: str, data: bytes) -> FileEntry:
-    """Write a document; one that an interrupted run of other training settings has left there counts instead."""
-    if not store.create(f"{root}/{path}", data):
-        data = store.read(f"{root}/{path}")
-    return _entry(path, data, rows=0)
-
-
-def _entry(path: str, data: bytes, *, rows: int) -> FileEntry:
-    seam("data_file_committed")
-    return FileEntry(path=path, bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
-
-
 def _manifest(
     tables: Mapping[str, TableRef],
     facts: Publication,
@@ -231,65 +123,3 @@ def _manifest(
         },
         warnings=tuple(note for ref in tables.values() for note in ref.notes if _WARNING.match(note)),
     )
-
-
-def _documents(facts: VersionFacts) -> dict[str, bytes]:
-    return {
-        "README.md": card.dataset_card(facts).encode(),
-        "croissant.json": json.dumps(croissant.croissant(facts), indent=1, sort_keys=True).encode(),
-        "lineage.json": json.dumps(lineage.openlineage_event(facts), indent=1, sort_keys=True).encode(),
-        "report.html": report.report_html(facts).encode(),
-    }
-
-
-def _publish(store: Store, root: str, manifest: bytes, signing_key: Ed25519PrivateKey | None) -> bytes:
-    """Sign and create the manifest; if another publisher was first, theirs counts when it holds the same files.
-
-    The signature goes first, so a version is never there without it; without its manifest it means nothing.
-    """
-    key = f"{root}/manifest.json"
-    if signing_key is not None:
-        store.commit(f"{root}/{signature_name(manifest)}", sign_manifest(manifest, signing_key))
-    if store.create(key, manifest):
-        seam("manifest_committed")
-        return manifest
-    theirs = store.read(key)
-    _refuse_fence(key, theirs)
-    if parse_manifest(theirs).files != parse_manifest(manifest).files:
-        raise CheckError(f"{key}: another run published this version with other content; ours was not published")
-    return theirs
-
-
-def _refuse_fence(key: str, found: bytes | None) -> bytes | None:
-    if found is not None and is_fence(found):
-        raise CheckError(
-            f"{key}: this run was quiet too long while publishing, and {json.loads(found)['fenced_by']} took over its "
-            "date; nothing of it was published. To publish it after all, raise `attempt`"
-        )
-    return found
-
-
-def _parent(store: Store, dataset: str) -> str | None:
-    latest = store.read_if_there(f"{dataset}/latest.json")
-    return None if latest is None else json.loads(latest)["manifest_sha256"]
-
-
-def _move_latest(store: Store, dataset: str, version: str, logical_date: str, manifest: bytes) -> None:
-    """Point `latest.json` at this version unless it already points at a later date."""
-    target = {"version": version, "logical_date": logical_date, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    data = ids.canonical_json(target)
-    while True:
-        before = store.read_if_there(f"{dataset}/latest.json")
-        if before == data or (before is not None and json.loads(before)["logical_date"] > logical_date):
-            return
-        if store.swap(f"{dataset}/latest.json", before, data):
-            return
-
-
-def _rows_by_split(manifest: Manifest) -> dict[str, int]:
-    rows = {"train": 0, "eval": 0}
-    for entry in manifest.files:
-        for split in rows:
-            if entry.path.startswith(f"data/{split}-"):
-                rows[split] += entry.rows
-    return rows

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sweetspot.errors import ContractError
@@ -143,13 +143,6 @@ def moment(value: Any, where: str, *, utc: bool = False) -> str:
     if utc and parsed.utcoffset() != timedelta(0):
         raise refusal(where, value, "an ISO 8601 time in UTC", "For example 2026-11-20T02:00:00Z.")
     return value
-
-
-def as_utc(value: str) -> str:
-    """A date or time as an RFC 3339 time in UTC; without an offset it is taken as UTC."""
-    parsed = datetime.fromisoformat(value)
-    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def shown(value: Any) -> str:

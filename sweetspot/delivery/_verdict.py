@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sweetspot.delivery._wording import GAP, count, decimal, percent, plural, share, spaced
 from sweetspot.delivery.books import Book
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.errors import CheckError
+from sweetspot.pages.wording import GAP, count, decimal, percent, plural, share, spaced
 
 # Two raters whose ranks correlate less than this share under 4 % of their variance.
 LOW_AGREEMENT = 0.2

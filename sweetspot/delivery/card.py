@@ -1,16 +1,19 @@
 """README.md of a version: a dataset card for people, with front matter that `datasets.load_dataset` reads."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import yaml
 from markupsafe import Markup
 
-from sweetspot.delivery._wording import one_line, render_markdown
 from sweetspot.delivery.facts import VersionFacts
 from sweetspot.delivery.manifest import Manifest
-from sweetspot.schemas import DELIVERED, DROPPED, SAMPLES, Schema
+from sweetspot.pages.wording import one_line, render_markdown
+from sweetspot.schemas import DELIVERED, DROPPED, SAMPLES, VERDICTS, Schema
+
+TEMPLATE = Path(__file__).parent / "templates" / "card.md.j2"
 
 # The hub's own classes, as upper bounds.
 _SIZES = (
@@ -48,6 +51,7 @@ _LAYOUT = (
     CardConfig("default", DELIVERED, (("train", "data/train-*.parquet"), ("eval", "data/eval-*.parquet"))),
     CardConfig("samples", SAMPLES, (("rows", "samples/*.parquet"),)),
     CardConfig("dropped", DROPPED, (("rows", "dropped/*.parquet"),)),
+    CardConfig("verdicts", VERDICTS, (("rows", "verdicts/*.parquet"),)),
 )
 
 
@@ -56,7 +60,7 @@ def dataset_card(facts: VersionFacts) -> str:
     front_matter = yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=False, width=1000)
     offered = configs(facts.manifest)
     return render_markdown(
-        "card.md.j2",
+        TEMPLATE,
         front_matter=Markup(front_matter),
         facts=facts,
         manifest=facts.manifest,

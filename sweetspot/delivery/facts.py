@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from sweetspot._checks import as_numbers
-from sweetspot.delivery._histogram import Histogram, histogram, histograms
 from sweetspot.delivery.manifest import Manifest
 from sweetspot.errors import ContractError
+from sweetspot.pages.histogram import Histogram, histogram, histograms
 
 __all__ = [
     "Agreement",

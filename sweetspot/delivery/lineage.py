@@ -8,8 +8,8 @@ import uuid
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweetspot.delivery import _plain
 from sweetspot.delivery.facts import ColumnFacts, VersionFacts
+from sweetspot.pages.wording import as_utc
 from sweetspot.schemas import DELIVERED
 
 SCHEMA_URL = "https://openlineage.io/spec/2-0-2/OpenLineage.json#/$defs/RunEvent"
@@ -35,13 +35,13 @@ def openlineage_event(facts: VersionFacts) -> dict[str, Any]:
     manifest = facts.manifest
     return {
         "eventType": "COMPLETE",
-        "eventTime": _plain.as_utc(manifest.created_utc),
+        "eventTime": as_utc(manifest.created_utc),
         "producer": _producer(facts),
         "schemaURL": SCHEMA_URL,
         "run": {
             "runId": run_uuid(manifest.run_id),
             "facets": {
-                "nominalTime": _facet(facts, "nominalTime", nominalStartTime=_plain.as_utc(manifest.logical_date)),
+                "nominalTime": _facet(facts, "nominalTime", nominalStartTime=as_utc(manifest.logical_date)),
                 "processing_engine": _facet(facts, "processing_engine", name="sweetspot", version=manifest.code_commit),
             },
         },

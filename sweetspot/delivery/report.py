@@ -5,15 +5,18 @@ a content security policy says so to the browser. All text is escaped; example t
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
-from sweetspot.delivery import _charts
-from sweetspot.delivery._charts import CHOSEN, NEUTRAL, REJECTED, Series
 from sweetspot.delivery._verdict import balances, passed, verdict
-from sweetspot.delivery._wording import indented_json, preformatted, render_html, share
 from sweetspot.delivery.books import Book
-from sweetspot.delivery.facts import VersionFacts
+from sweetspot.delivery.facts import HeldOut, VersionFacts
+from sweetspot.pages import charts as draw
+from sweetspot.pages.charts import CHOSEN, NEUTRAL, REJECTED, Series
+from sweetspot.pages.wording import indented_json, preformatted, render_html, share
+
+TEMPLATE = Path(__file__).parent / "templates" / "report.html.j2"
 
 EXAMPLE_CHARACTERS = 500
 """Most characters of an example text that are shown."""
@@ -47,7 +50,7 @@ def report_html(facts: VersionFacts) -> str:
         A complete HTML document, well below 1 MB, the same bytes for the same facts.
     """
     return render_html(
-        "report.html.j2",
+        TEMPLATE,
         facts=facts,
         manifest=facts.manifest,
         verdict=verdict(facts),
@@ -77,19 +80,23 @@ def _detail(outcome: object) -> str:
     return str(outcome.get("detail", "")) if isinstance(outcome, dict) else ""
 
 
+def _gain(exam: HeldOut) -> Markup:
+    return draw.before_and_after(exam.before, exam.after, (exam.low, exam.high))
+
+
 def _all_charts(facts: VersionFacts) -> dict[str, list[Markup]]:
     charts: dict[str, list[Markup]] = {
-        "raters": [_charts.distribution([Series(rater.scores, NEUTRAL)], axis="raw score") for rater in facts.raters]
+        "raters": [draw.distribution([Series(rater.scores, NEUTRAL)], axis="raw score") for rater in facts.raters]
     }
     if facts.quality is not None:
         sides = [Series(facts.quality.rejected, REJECTED), Series(facts.quality.chosen, CHOSEN)]
-        charts["quality"] = [_charts.distribution(sides, axis="quality, rater standard deviations")]
+        charts["quality"] = [draw.distribution(sides, axis="quality, rater standard deviations")]
     if facts.margins is not None:
         parts = [Series(facts.margins.candidates, NEUTRAL), Series(facts.margins.kept, CHOSEN)]
-        charts["margins"] = [_charts.distribution(parts, axis="margin, rater standard deviations")]
+        charts["margins"] = [draw.distribution(parts, axis="margin, rater standard deviations")]
     if facts.lengths is not None:
         lengths = [Series(facts.lengths.rejected, REJECTED), Series(facts.lengths.chosen, CHOSEN)]
-        charts["lengths"] = [_charts.distribution(lengths, axis="length of the response")]
+        charts["lengths"] = [draw.distribution(lengths, axis="length of the response")]
     if facts.held_out is not None:
-        charts["held_out"] = [_charts.before_and_after(facts.held_out)]
+        charts["held_out"] = [_gain(facts.held_out)]
     return charts

@@ -35,15 +35,15 @@ def proposal_probability(similarity: float, bands: int, rows: int) -> float:
 
 
 def signatures(
-    texts: Sequence[str], *, unit: str, size: int, permutations: int, seed: int
+    texts: Sequence[str], *, unit: str, size: int, permutations: int, seed: int, normal: bool = False
 ) -> tuple[NDArray[np.int64], NDArray[np.uint32]]:
-    """Return the rows that have n-grams, (m,), and their MinHash signatures, (m, permutations)."""
+    """Return the rows that have n-grams, (m,), and their MinHash signatures, (m, permutations); `normal` as below."""
     rng = np.random.default_rng(seed)
     factor = rng.integers(0, 2**31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     offset = rng.integers(0, 2**32, permutations, dtype=np.uint32)
     rows = [np.empty(0, dtype=np.int64)]
     parts = [np.empty((0, permutations), dtype=np.uint32)]
-    for block in gram_blocks(texts, unit=unit, size=size):
+    for block in gram_blocks(texts, unit=unit, size=size, normal=normal):
         short = (block.hashes >> np.uint64(32)).astype(np.uint32)
         part = np.empty((permutations, block.rows.size), dtype=np.uint32)
         scratch = np.empty_like(short)
@@ -64,7 +64,7 @@ def propose(signature: NDArray[np.uint32], threshold: float) -> NDArray[np.int64
     of that estimate.
     """
     permutations = signature.shape[1]
-    keys = _band_keys(signature, *choose_bands(threshold, permutations))
+    keys = band_keys(signature, threshold)
     least = permutations * threshold - _ESTIMATE_SDS * np.sqrt(permutations * threshold * (1.0 - threshold))
     # The low byte of each value is enough here: it agrees by chance once in 256, which only proposes more.
     sketch = signature.astype(np.uint8)
@@ -78,12 +78,47 @@ def propose(signature: NDArray[np.uint32], threshold: float) -> NDArray[np.int64
     return np.concatenate(kept)
 
 
-def _band_keys(signature: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.uint64]:
-    """One 64-bit key per text and band, (m, bands)."""
+def band_keys(signature: NDArray[np.uint32], threshold: float) -> NDArray[np.uint64]:
+    """One 64-bit key per text and band, (m, bands), for pairs from `threshold` on."""
+    bands, rows = choose_bands(threshold, signature.shape[1])
     keys = np.zeros((signature.shape[0], bands), dtype=np.uint64)
     for row in range(rows):
         keys = mix(keys + signature[:, row : bands * rows : rows] + np.uint64(1))
     return keys
+
+
+def propose_neighbours(
+    keys: NDArray[np.uint32], sketch: NDArray[np.uint8], threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Like `propose`, but linear however many texts are alike: each meets the first of its band and the next.
+
+    Args:
+        keys: (m, bands) of `band_keys`, shortened to 32 bits: chance collisions fall to the estimate below.
+        sketch: (m, permutations) low bytes of the signatures.
+        threshold: as given to `band_keys`.
+
+    Returns:
+        Pairs (i < j), (pairs, 2), each once and sorted, and the similarity estimated from the sketch, (pairs,).
+    """
+    permutations = sketch.shape[1]
+    least = threshold - _ESTIMATE_SDS * np.sqrt(threshold * (1.0 - threshold) / permutations)
+    found = [np.empty(0, dtype=np.int64)]
+    size = np.int64(max(len(keys), 1))
+    for band in range(keys.shape[1]):
+        order = np.argsort(keys[:, band], kind="stable")
+        ordered = keys[order, band]
+        follows = np.flatnonzero(ordered[1:] == ordered[:-1]) + 1
+        first = order[np.searchsorted(ordered, ordered[follows])]
+        before, later = order[follows - 1], order[follows]
+        found.append(np.unique(np.concatenate([first * size + later, before * size + later])))
+    pairs = np.unique(np.concatenate(found))
+    i, j = pairs // size, pairs % size
+    similarity = np.empty(len(pairs))
+    for low in range(0, len(pairs), _BLOCK_PAIRS):
+        part = slice(low, low + _BLOCK_PAIRS)
+        similarity[part] = (sketch[i[part]] == sketch[j[part]]).mean(axis=1)
+    kept = similarity >= least
+    return np.column_stack([i[kept], j[kept]]), similarity[kept]
 
 
 def _pairs_with_equal_keys(keys: NDArray[np.uint64]) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:

@@ -59,20 +59,21 @@ class _WordHashes(dict[str, int]):
         return value
 
 
-def gram_blocks(texts: Sequence[str], *, unit: str, size: int) -> Iterator[GramBlock]:
+def gram_blocks(texts: Sequence[str], *, unit: str, size: int, normal: bool = False) -> Iterator[GramBlock]:
     """Yield the n-gram hashes of the normal forms, about `BLOCK_TOKENS` tokens at a time.
 
     Args:
         texts: Texts in any form.
         unit: "word" or "char": what the n-grams are made of.
         size: n >= 1. Texts with fewer tokens have no n-gram and appear in no block.
+        normal: The texts are normal forms already.
     """
     known = _WordHashes()
     rows: list[int] = []
     tokens: list[NDArray[np.uint64]] = []
     pending = 0
     for row, text in enumerate(texts):
-        hashed = _token_hashes(normal_form(text), unit, known)
+        hashed = _token_hashes(text if normal else normal_form(text), unit, known)
         if hashed.size < size:
             continue
         rows.append(row)

@@ -43,8 +43,14 @@ def read_votes(labels: ArrayLike, n_classes: int | None) -> Votes:
     q = max(largest + 1, 2) if n_classes is None else whole_number(n_classes, "n_classes", at_least=1)
     refuse(given & (table >= q), "labels", table, f"expected codes below n_classes = {q}")
     item, rater = np.nonzero(given)
-    code = table[item, rater].astype(np.int64)
-    shape = (table.shape[0], table.shape[1] * q)
-    indicator = csr_array((np.ones(item.size), (item, rater * q + code)), shape=shape)
-    counts = np.bincount(item * q + code, minlength=table.shape[0] * q).reshape(-1, q)
-    return Votes(indicator, counts.astype(np.int64), given.sum(axis=0).astype(np.int64))
+    return votes_of(item, rater, table[item, rater].astype(np.int64), shape=(*table.shape, q))
+
+
+def votes_of(
+    item: NDArray[np.int64], rater: NDArray[np.int64], code: NDArray[np.int64], *, shape: tuple[int, int, int]
+) -> Votes:
+    """Count votes given one by one, (V,) each; shape (items, raters, q). Repeated ones count each time."""
+    items, raters, q = shape
+    indicator = csr_array((np.ones(item.size), (item, rater * q + code)), shape=(items, raters * q))
+    counts = np.bincount(item * q + code, minlength=items * q).reshape(-1, q)
+    return Votes(indicator, counts.astype(np.int64), np.bincount(rater, minlength=raters).astype(np.int64))

@@ -101,7 +101,11 @@ def dawid_skene(
         rate), so a rater with few labels is neither perfect nor perfectly wrong. The model trusts raters who agree with
         each other: where most raters share a mistake, it is more confident in it than the majority is.
     """
-    votes = read_votes(labels, n_classes)
+    return fit_votes(read_votes(labels, n_classes), max_iter=max_iter, tol=tol)
+
+
+def fit_votes(votes: Votes, *, max_iter: int = 200, tol: float = 1e-6) -> DawidSkene:
+    """`dawid_skene` of votes that are counted already: no (items, raters) table is made, so large crowds fit."""
     max_iter = whole_number(max_iter, "max_iter", at_least=1)
     if isinstance(tol, bool | np.bool_) or float_array(tol, "tol", ndim=0) <= 0:
         raise ContractError(f"tol: got {tol}, expected a number > 0.")

@@ -27,13 +27,14 @@ class Contamination:
 
 
 @dataclass(frozen=True)
-class _ReferenceIndex:
+class ReferenceIndex:
     """Which references contain which n-gram."""
 
     grams: NDArray[np.uint64]  # (grams,) distinct hashes, sorted
     sieve: NDArray[np.bool_]  # (power of two,) True at the low bits of every hash: a quick "certainly not"
     containing: csr_array  # (grams, references), 1 where the reference contains the n-gram
     sizes: NDArray[np.int64]  # (references,) distinct n-grams of each
+    n: int  # words per n-gram
 
 
 def ngram_overlap(
@@ -68,9 +69,13 @@ def ngram_overlap(
         false match is below 10^-4. The cost is linear in the texts plus the (text, reference, n-gram) matches.
     """
     rows, references = text_list(texts, "texts"), text_list(references, "references")
-    n = whole_number(n, "n", at_least=1)
     least = None if threshold is None else fraction(threshold, "threshold")
-    index = _index_references(references, n)
+    return overlap(rows, index_references(references, n=n), threshold=least)
+
+
+def overlap(texts: Sequence[str], index: ReferenceIndex, *, threshold: float | None = None) -> Contamination:
+    """`ngram_overlap` with references that are indexed already, for texts that come in blocks."""
+    rows, n = text_list(texts, "texts"), index.n
     containment = np.zeros(len(rows))
     reference = np.full(len(rows), -1, dtype=np.int64)
     shared = np.zeros(len(rows), dtype=np.int64)
@@ -79,13 +84,17 @@ def ngram_overlap(
         too_short[block.rows] = False
         for row, share, where, count in _best_references(block, index):
             containment[row], reference[row], shared[row] = share, where, count
-    hit = containment > 0 if least is None else containment >= least
+    hit = containment > 0 if threshold is None else containment >= threshold
     short = int(np.sum(index.sizes == 0))
-    message = f"short_references: {short} of {len(references)} references have fewer than {n} words and cannot be found"
+    message = (
+        f"short_references: {short} of {index.sizes.size} references have fewer than {n} words and cannot be found"
+    )
     return Contamination(containment, reference, shared, hit, too_short, (message,) if short else ())
 
 
-def _index_references(references: list[str], n: int) -> _ReferenceIndex:
+def index_references(references: Sequence[str], *, n: int = 13) -> ReferenceIndex:
+    """Index texts for `overlap`; n words per n-gram, >= 1."""
+    n = whole_number(n, "n", at_least=1)
     owner, hashes = [np.empty(0, dtype=np.int64)], [np.empty(0, dtype=np.uint64)]
     for block in gram_blocks(references, unit="word", size=n):
         position, distinct = _distinct_grams(_positions(block), block.hashes)
@@ -97,7 +106,7 @@ def _index_references(references: list[str], n: int) -> _ReferenceIndex:
     containing = csr_array((ones, (gram, owners)), shape=(grams.size, len(references)))
     sieve = np.zeros(1 << min(_SIEVE_BITS_MAX, grams.size.bit_length() + 4), dtype=bool)
     sieve[grams & np.uint64(sieve.size - 1)] = True
-    return _ReferenceIndex(grams, sieve, containing, np.bincount(owners, minlength=len(references)).astype(np.int64))
+    return ReferenceIndex(grams, sieve, containing, np.bincount(owners, minlength=len(references)).astype(np.int64), n)
 
 
 def _positions(block: GramBlock) -> NDArray[np.int64]:
@@ -116,7 +125,7 @@ def _distinct_grams(
     return position[new], hashes[new]
 
 
-def _lookup(hashes: NDArray[np.uint64], index: _ReferenceIndex) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+def _lookup(hashes: NDArray[np.uint64], index: ReferenceIndex) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
     """Whether each hash occurs in the references, and where in `index.grams` it stands if so."""
     place = np.searchsorted(index.grams, hashes)
     known = place < index.grams.size
@@ -125,7 +134,7 @@ def _lookup(hashes: NDArray[np.uint64], index: _ReferenceIndex) -> tuple[NDArray
 
 
 def _best_references(
-    block: GramBlock, index: _ReferenceIndex
+    block: GramBlock, index: ReferenceIndex
 ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]]:
     """Yield (texts, containment, reference, shared n-grams) for the texts of a block that match anything."""
     position = _positions(block)
@@ -152,7 +161,7 @@ def _count_and_choose(
     sizes: NDArray[np.int64],
     position: NDArray[np.int64],
     gram: NDArray[np.int64],
-    index: _ReferenceIndex,
+    index: ReferenceIndex,
 ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
     """Count shared n-grams per (text, reference) and keep the best reference of each text, lowest index first."""
     ones = np.ones(gram.size, dtype=np.int64)

@@ -77,8 +77,11 @@ def longest_run(text: str) -> int:
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     if codes.size == 0:
         return 0
-    borders = np.flatnonzero(codes[1:] != codes[:-1]) + 1
-    return int(np.diff(borders, prepend=0, append=codes.size).max())
+    last = np.flatnonzero(codes[1:] != codes[:-1])  # index of the last character of every run but the final one
+    if last.size == 0:
+        return codes.size
+    inner = int((last[1:] - last[:-1]).max()) if last.size > 1 else 0
+    return max(int(last[0]) + 1, inner, codes.size - 1 - int(last[-1]))
 
 
 def is_refusal(text: str) -> bool:

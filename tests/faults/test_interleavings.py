@@ -16,7 +16,8 @@ from greenlet import getcurrent, greenlet
 from sweetspot.delivery.manifest import FileEntry, canonical_json
 from sweetspot.errors import CheckError
 from tasks._dates import PATIENCE, claim_date, is_fence
-from tasks.deliver_dataset import Publication, _manifest, _move_latest, _publish
+from tasks._publication import Publication, _move_latest, _publish
+from tasks.deliver_dataset import _manifest
 
 DATE = "2026-01-31"
 NOW = datetime(2026, 1, 31, 2, tzinfo=UTC)
@@ -86,7 +87,7 @@ class Run:
         manifest = canonical_json(replace(draft, nonce=self.nonce))
         try:
             claim_date(bucket, "nights", DATE, draft.version, now_utc=self.clock)
-            done = _publish(bucket, f"nights/versions/{draft.version}/manifest.json", manifest)
+            done = _publish(bucket, f"nights/versions/{draft.version}", manifest, None)
             _move_latest(bucket, "nights", draft.version, DATE, done)
             self.ended = "published"
         except CheckError:

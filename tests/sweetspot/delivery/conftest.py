@@ -1,10 +1,10 @@
 """A whole version, made up but consistent, and the smallest one that is allowed."""
 
-import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
+from hostile_pages import HOSTILE, poisoned
 
 from sweetspot.delivery.books import Book, IdSet
 from sweetspot.delivery.facts import (
@@ -21,7 +21,6 @@ from sweetspot.delivery.facts import (
     histograms,
 )
 from sweetspot.delivery.manifest import FileEntry, Manifest
-from sweetspot.errors import ContractError
 
 PROMPTS, SAMPLES = 512, 32
 
@@ -139,49 +138,6 @@ def bare_facts(manifest):
     return VersionFacts(manifest=empty, store="out/store", prompt_source="prompts.jsonl")
 
 
-def _poisoned(value, payload):
-    """`value` with every text in it replaced by `payload`, wherever a text of that kind is accepted."""
-    if isinstance(value, str):
-        return payload
-    if isinstance(value, dict):
-        return {_poisoned(key, payload): _poisoned(item, payload) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_poisoned(item, payload) for item in value)
-    if not dataclasses.is_dataclass(value):
-        return value
-    for field in dataclasses.fields(value):
-        with contextlib.suppress(ContractError):
-            value = dataclasses.replace(value, **{field.name: _poisoned(getattr(value, field.name), payload)})
-    return value
-
-
-HOSTILE = {
-    "script": "<script>alert(1)</script>",
-    "image": "<img src=x onerror=alert(1)>",
-    "svg": "<svg onload=alert(1)><use href='http://evil.example/x.svg#a'/></svg>",
-    "attribute": '" onmouseover="alert(1)" style="background:url(http://evil.example)',
-    "single": "' onfocus='alert(1)' autofocus='",
-    "close_pre": "</pre></td></tr></table><iframe src='http://evil.example'></iframe>",
-    "close_style": "</style><style>@import url(http://evil.example/x.css)</style>",
-    "close_title": "</title><base href='http://evil.example/'>",
-    "link": "<a href='javascript:alert(1)'>click</a>",
-    "meta": "<meta http-equiv=refresh content='0;url=http://evil.example'>",
-    "comment": "--><script>alert(1)</script><!--",
-    "template": "{{ 7 * 7 }}{% include '/etc/passwd' %}{# #}",
-    "entity": "&lt;script&gt;&#x3C;script&#x3E;",
-    "markdown": "![x](http://evil.example/x.png) [a](javascript:alert(1)) <http://evil.example> **b** `c` | d",
-    "bare_address": "http://evil.example/a www.evil.example a@evil.example",
-    "fence": "```\n<script>alert(1)</script>\n```\n# heading\n---\nkey: value",
-    "mermaid": "```mermaid\ngraph TD; A-->B; click A 'http://evil.example'\n```",
-    "bidi": "safe\u202etxt.exe\u2066 \u200b\ufeff",
-    "control": "a\x00b\x1b[31m\r\x85",
-    "surrogate": "half \ud83d pair",
-    "yaml": "x\n---\nconfigs: []\n# *a &b !c",
-    "math": "$\\frac{1}{2}$ \\textbf{x}",
-    "long": "A" * 20_000,
-}
-
-
 @pytest.fixture(scope="session", params=HOSTILE)
 def payload(request):
     return HOSTILE[request.param]
@@ -189,4 +145,4 @@ def payload(request):
 
 @pytest.fixture(scope="session")
 def poisoned_facts(facts, payload):
-    return _poisoned(facts, payload)
+    return poisoned(facts, payload)

@@ -7,6 +7,7 @@ unless the code here marked it as finished (`Markup`). So a template cannot forg
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sweetspot.delivery._plain import as_utc
-
-TEMPLATES = Path(__file__).parent / "templates"
+_SHARED = Path(__file__).parent
 # No caller's text takes more of a page than this; names, reasons and sentences are far shorter.
 MAX_CHARACTERS = 500
 MINUS = "\N{MINUS SIGN}"
@@ -126,6 +125,13 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def as_utc(value: str) -> str:
+    """A date or time as an RFC 3339 time in UTC; without an offset it is taken as UTC."""
+    parsed = datetime.fromisoformat(value)
+    aware = parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    return aware.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
 def moment(value: str) -> str:
     """An ISO 8601 time as people read it, to the minute and in UTC."""
     return f"{as_utc(value)[:16].replace('T', ' ')} UTC"
@@ -162,18 +168,18 @@ _FILTERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def render_html(template: str, **values: Any) -> str:
-    """Fill an HTML template; every text is made visible and escaped."""
-    return _environment(True).get_template(template).render(**values)
+def render_html(template: Path, **values: Any) -> str:
+    """Fill an HTML template, which may include `page.css`; every text is made visible and escaped."""
+    return _environment(True, template.parent).get_template(template.name).render(**values)
 
 
-def render_markdown(template: str, **values: Any) -> str:
+def render_markdown(template: Path, **values: Any) -> str:
     """Fill a Markdown template; every text is made visible and literal."""
-    return _environment(False).get_template(template).render(**values)
+    return _environment(False, template.parent).get_template(template.name).render(**values)
 
 
 @cache
-def _environment(html: bool) -> Environment:
+def _environment(html: bool, folder: Path) -> Environment:
     def finish(value: Any) -> Any:
         if not isinstance(value, str) or isinstance(value, Markup):
             return value
@@ -181,7 +187,7 @@ def _environment(html: bool) -> Environment:
         return visible(short) if html else markdown(short)
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
+        loader=FileSystemLoader([folder, _SHARED]),
         autoescape=html,
         finalize=finish,
         undefined=StrictUndefined,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from sweetspot.delivery._wording import capped, code, count, decimal, duration, markdown, moment, percent, size, visible
+from sweetspot.pages.wording import capped, code, count, decimal, duration, markdown, moment, percent, size, visible
 
 
 def tokens(text):

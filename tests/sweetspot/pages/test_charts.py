@@ -1,4 +1,3 @@
-import dataclasses
 import re
 import warnings
 from xml.etree import ElementTree
@@ -6,8 +5,11 @@ from xml.etree import ElementTree
 import matplotlib
 import pytest
 
-from sweetspot.delivery._charts import CHOSEN, NEUTRAL, REJECTED, Series, before_and_after, distribution
-from sweetspot.delivery.facts import Histogram, histogram
+from sweetspot.pages.charts import CHOSEN, NEUTRAL, REJECTED, Series, before_and_after, distribution
+from sweetspot.pages.histogram import Histogram, histogram
+
+NIGHT = histogram([-2.0, -1.0, -1.0, 0.5, 0.6, 0.7, 3.0])
+GAIN = (0.293, 0.531, (0.2, 0.28))
 
 
 def top_of(svg, colour):
@@ -39,33 +41,32 @@ def test_the_mean_is_marked_only_when_it_is_on_the_axis():
     assert beyond.count("stroke-dasharray") == 0
 
 
-def test_a_picture_takes_its_colours_from_the_page(facts):
-    svg = distribution([Series(facts.quality.rejected, REJECTED), Series(facts.quality.chosen, CHOSEN)], axis="x")
+def test_a_picture_takes_its_colours_from_the_page():
+    svg = distribution([Series(NIGHT, REJECTED), Series(NIGHT, CHOSEN)], axis="x")
     assert "var(--chosen)" in svg
     assert "var(--rejected)" in svg
     assert not re.search(r"#[0-9a-f]{6}", svg)
 
 
-def test_a_picture_has_no_id_link_script_or_font_of_its_own(facts):
-    for svg in (distribution([Series(facts.raters[0].scores, NEUTRAL)], axis="x"), before_and_after(facts.held_out)):
+def test_a_picture_has_no_id_link_script_or_font_of_its_own():
+    for svg in (distribution([Series(NIGHT, NEUTRAL)], axis="x"), before_and_after(*GAIN)):
         assert not re.search(r"\bid=|href|xmlns|<defs|<script|font-family|<image|url\(", svg)
         assert {element.tag for element in ElementTree.fromstring(svg).iter()} <= {"svg", "g", "path", "text"}
 
 
-def test_an_empty_histogram_is_drawn(facts):
+def test_an_empty_histogram_is_drawn():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert "<svg" in distribution([Series(histogram([]), NEUTRAL)], axis="x")
 
 
 @pytest.mark.parametrize(("before", "after", "low", "high"), [(0, 0, 0, 0), (1, 1, -0.1, 0.1), (0.5, 0.1, -0.6, -0.2)])
-def test_any_result_is_drawn(facts, before, after, low, high):
-    exam = dataclasses.replace(facts.held_out, before=before, after=after, low=low, high=high)
-    assert "<svg" in before_and_after(exam)
+def test_any_result_is_drawn(before, after, low, high):
+    assert "<svg" in before_and_after(before, after, (low, high))
 
 
-def test_the_settings_of_the_user_change_nothing_and_are_left_alone(facts):
-    expected = before_and_after(facts.held_out)
+def test_the_settings_of_the_user_change_nothing_and_are_left_alone():
+    expected = before_and_after(*GAIN)
     with matplotlib.rc_context({"font.size": 30, "xtick.labelsize": 30, "svg.fonttype": "path"}):
-        assert before_and_after(facts.held_out) == expected
+        assert before_and_after(*GAIN) == expected
         assert matplotlib.rcParams["font.size"] == 30

@@ -1,4 +1,4 @@
-"""Histograms as inline SVG that takes its colours from the page, so one picture serves light and dark.
+"""Pictures as inline SVG that takes its colours from the page, so one picture serves light and dark.
 
 Matplotlib draws with stand-in colours; each is replaced by a CSS variable of the page. The SVG holds
 numbers and fixed words only: no caller's text is drawn, and nothing in it has an id, a link or a script.
@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from sweetspot.delivery.facts import HeldOut, Histogram
+from sweetspot.pages.histogram import Histogram
 
 _COLOURS = {
     "#a00001": "var(--chosen)",
@@ -26,8 +26,12 @@ _COLOURS = {
     "#a00004": "var(--muted)",
     "#a00005": "var(--grid)",
     "#a00006": "var(--ink)",
+    "#a00007": "var(--third)",
+    "#a00008": "var(--fourth)",
 }
-CHOSEN, REJECTED, NEUTRAL, MUTED, GRID, INK = _COLOURS
+CHOSEN, REJECTED, NEUTRAL, MUTED, GRID, INK, THIRD, FOURTH = _COLOURS
+# Lines differ in their dashes too, for those who cannot tell the colours apart.
+_DASHES = ("solid", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)), (0, (3, 3)))
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -69,6 +73,44 @@ def distribution(series: Sequence[Series], *, axis: str) -> Markup:
     return _svg(draw, width=4.4, height=1.85, left=0.42)
 
 
+def lines(
+    x: Sequence[float], series: Sequence[tuple[str, Sequence[float]]], *, x_is_share: bool, y_is_share: bool
+) -> Markup:
+    """Lines over one axis, each in its own dashes; a point alone between gaps is a dot.
+
+    Args:
+        x: (n,) ascending.
+        series: a colour and (n,) values each; NaN leaves a gap.
+        x_is_share: label the horizontal axis in percent.
+        y_is_share: likewise the vertical one.
+    """
+
+    def draw(axes: Axes) -> None:
+        for (colour, values), dashes in zip(series, _DASHES * len(series), strict=False):
+            axes.plot(x, values, color=colour, linewidth=1.5, linestyle=dashes, clip_on=False)
+            for k in range(len(values)):
+                if _is_alone(values, k):  # a line of no length with round ends: a marker would need a definition
+                    spot = [x[k]] * 2, [values[k]] * 2
+                    axes.plot(*spot, color=colour, linewidth=3.5, solid_capstyle="round", clip_on=False)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        for axis, is_share in ((axes.xaxis, x_is_share), (axes.yaxis, y_is_share)):
+            axis.set_major_formatter(FuncFormatter(lambda value, _, is_share=is_share: _tick(value, is_share)))
+        axes.grid(axis="y", color=GRID, linewidth=0.6)
+        axes.margins(x=0.02, y=0.08)
+
+    return _svg(draw, width=4.4, height=1.85, left=0.46)
+
+
+def _is_alone(values: Sequence[float], k: int) -> bool:
+    beside = [values[j] for j in (k - 1, k + 1) if 0 <= j < len(values)]
+    return math.isfinite(values[k]) and not any(math.isfinite(value) for value in beside)
+
+
+def _tick(value: float, is_share: bool) -> str:
+    return f"{round(100 * value, 6):g} %" if is_share else _short(round(value, 12))
+
+
 def _draw_histogram(axes: Axes, one: Series, top: float) -> None:
     counts, edges = one.histogram.counts, one.histogram.edges
     if one.filled:
@@ -80,16 +122,16 @@ def _draw_histogram(axes: Axes, one: Series, top: float) -> None:
         axes.plot([mean, mean], [0, 1.1 * top], color=one.colour, linewidth=1.1, linestyle=(0, (3, 2)), clip_on=False)
 
 
-def before_and_after(held_out: HeldOut) -> Markup:
-    """Two bars on one scale from 0 to 1, with the interval of the gain drawn at the end of the second."""
+def before_and_after(before: float, after: float, gain: tuple[float, float]) -> Markup:
+    """Two shares as bars on one scale, with the interval of the gain drawn at the end of the second."""
 
     def draw(axes: Axes) -> None:
-        axes.barh([1, 0], [held_out.before, held_out.after], height=0.52, color=[NEUTRAL, CHOSEN], clip_on=False)
-        ends = [held_out.before + held_out.low, held_out.before + held_out.high]
+        axes.barh([1, 0], [before, after], height=0.52, color=[NEUTRAL, CHOSEN], clip_on=False)
+        ends = [before + end for end in gain]
         axes.plot(ends, [0, 0], color=INK, linewidth=1.4, clip_on=False)
         for end in ends:
             axes.plot([end, end], [-0.13, 0.13], color=INK, linewidth=1.4, clip_on=False)
-        axes.set_xlim(0, max(0.05, 1.15 * max(held_out.before, held_out.after, *ends)))
+        axes.set_xlim(0, max(0.05, 1.15 * max(before, after, *ends)))
         axes.set_ylim(-0.5, 1.5)
         axes.set_yticks([1, 0], ["before", "after"])
         axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -135,7 +177,7 @@ def _themed(document: str) -> str:
     drawing = re.sub(r' (?:id|transform|clip-path)="[^"]*"', "", drawing)
     drawing = re.sub(r"font-family: [^;]*;\s*", "", drawing)
     drawing = re.sub(r"-?\d+\.\d{3,}", lambda number: _rounded(number[0]), drawing)
-    drawing = re.sub(r"#a0000[1-6]", lambda colour: _COLOURS[colour[0]], drawing)
+    drawing = re.sub(r"#a0000[1-8]", lambda colour: _COLOURS[colour[0]], drawing)
     drawing = re.sub(r"\s*\n\s*", " ", drawing)
     view = box[1] if box else "0 0 1 1"
     return f'<svg viewBox="{view}" aria-hidden="true" focusable="false">{drawing}</svg>'

@@ -1,0 +1,82 @@
+"""The checks that need some texts again: near duplicates, coverage, and the rows a report shows."""
+
+import importlib
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from sweetspot.auditing.conversations import flat
+from sweetspot.auditing.findings import Finding
+from sweetspot.auditing.inspection import Inspection, References, inspect
+from sweetspot.auditing.reading import PairTexts
+from sweetspot.auditing.tables import Pairs, Scores
+from tasks.audit_measure import CONTAMINATION_WORDS, Measured, read_again
+from tasks.audit_source import AuditSource
+
+COVERED_PROMPTS = 20_000
+SHOWN_CHARS = 4_000
+
+
+def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[str]) -> Inspection:
+    """All checks, with the texts of rows that look alike read again."""
+
+    def texts_of(places: Sequence[int]) -> dict[int, tuple[str, str]]:
+        return {
+            place: (flat(chosen), flat(rejected))
+            for texts in read_again(source, measured.reading, places)
+            if isinstance(texts, PairTexts)
+            for place, chosen, rejected in zip(texts.row, texts.chosen, texts.rejected, strict=True)
+        }
+
+    references = References(tuple(names), measured.containment, CONTAMINATION_WORDS, measured.short_references)
+    return inspect(measured.table, references, texts_of)
+
+
+def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | None) -> tuple[Finding, ...]:
+    """Coverage of the prompts, on a sample that is fixed by their hashes."""
+    module = _module("sweetspot.auditing.checks.coverage")
+    if module is None or not isinstance(measured.table, Pairs | Scores):
+        return ()
+    keys = measured.table.keys[:, 0, 0]
+    _, first = np.unique(keys, return_index=True)  # sorted by hash, so the first so many are a fair sample
+    places = measured.table.row[first[:COVERED_PROMPTS]].tolist()
+    prompts = {
+        place: flat(prompt)
+        for texts in read_again(source, measured.reading, places)
+        for place, prompt in zip(texts.row, texts.prompt, strict=True)
+    }
+    return (module.check(list(prompts.values()), target=target),)
+
+
+def stress_table(measured: Measured) -> tuple[Finding, ...]:
+    """What the audit would have caught of errors planted into this very data."""
+    module = _module("sweetspot.auditing.stress")
+    return () if module is None else module.stress(measured.table, seeds=3)
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+
+
+def with_texts(source: AuditSource, measured: Measured, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:
+    """The findings, each row to look at with its texts, cut to a length that a page can hold."""
+    table = measured.table
+    if not isinstance(table, Pairs | Scores):
+        return findings
+    named = {suspect.row_id for finding in findings for suspect in finding.suspects}
+    places = {str(i): p for i, p in zip(table.row_id.tolist(), table.row.tolist(), strict=True) if i in named}
+    texts: dict[int, dict[str, str]] = {}
+    for block in read_again(source, measured.reading, list(places.values())):
+        sides = ("prompt", "chosen", "rejected") if isinstance(block, PairTexts) else ("prompt", "response")
+        for index, place in enumerate(block.row):
+            texts.setdefault(place, {side: flat(getattr(block, side)[index])[:SHOWN_CHARS] for side in sides})
+    return tuple(
+        replace(
+            finding,
+            suspects=tuple(replace(s, texts=texts.get(places.get(s.row_id, -1), {})) for s in finding.suspects),
+        )
+        for finding in findings
+    )

@@ -1,0 +1,206 @@
+"""A user's file as blocks of rows: Parquet, JSONL, JSON, CSV, a `datasets` name, locally or in object storage."""
+
+import csv
+import hashlib
+import json
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from sweetspot.auditing.blocks import ArrowBlock, Block, LineBlock, RecordBlock
+from sweetspot.errors import ConfigError, ContractError, StoreError
+
+BLOCK_ROWS = 4096
+BLOCK_BYTES = 32 << 20
+READABLE = (".parquet", ".jsonl", ".ndjson", ".json", ".csv")
+csv.field_size_limit(1 << 30)
+
+
+@dataclass(frozen=True)
+class AuditSource:
+    """A readable source; every pass over it yields the same blocks.
+
+    Attributes:
+        name: as the user wrote it.
+        path: of the local file or folder that is read.
+        sha256: of its bytes, or of a dataset's fingerprint.
+        suffix: what it is: one of READABLE, or `datasets`.
+    """
+
+    name: str
+    path: Path
+    sha256: str
+    suffix: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the file; unknown, so taken for large, for a dataset."""
+        return 1 << 40 if self.suffix == "datasets" else self.path.stat().st_size
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows in order.
+
+        Raises:
+            ContractError: the file is damaged, with the row up to which it could be read.
+        """
+        start = 0
+        try:
+            for block in _READERS[self.suffix](self.path):
+                start += len(block.places)
+                yield block
+        except (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+            raise ContractError(
+                f"{self.name}: cannot be read as {self.suffix.lstrip('.')} after row {start} "
+                f"({type(error).__name__}); it is damaged or was cut short. Nothing was audited; copy it again"
+            ) from None
+
+    def first(self) -> Block:
+        """The first block with a row.
+
+        Raises:
+            ContractError: there is no row.
+        """
+        for block in self.blocks():
+            if len(block.places):
+                return block
+        raise ContractError(f"{self.name}: holds no rows; expected at least one")
+
+
+@contextmanager
+def open_source(name: str) -> Iterator[AuditSource]:
+    """Open a path, a URI (copied to a temporary file first) or `datasets:NAME[:CONFIG]:SPLIT`.
+
+    Raises:
+        ConfigError: no such source, or a format that is not read.
+        ContractError: the file is empty.
+        StoreError: object storage failed.
+    """
+    if name.startswith("datasets:"):
+        yield _open_dataset(name)
+        return
+    suffix = "." + name.rsplit(".", 1)[-1].lower()
+    if suffix not in READABLE:
+        raise ConfigError(f"{name!r}: ends in {suffix[:20]!r}, expected one of {', '.join(READABLE)} or datasets:NAME")
+    with tempfile.TemporaryDirectory(prefix="sweetspot-audit-") as folder:
+        path = _local(name, Path(folder) / f"source{suffix}")
+        if not path.stat().st_size:
+            raise ContractError(f"{name}: is empty; expected at least one row")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        yield AuditSource(name, path, sha256, suffix)
+
+
+def _local(name: str, copy: Path) -> Path:
+    path = Path(name.removeprefix("file://"))
+    if "://" in name and not name.startswith("file://"):
+        try:
+            filesystem, remote = fsspec.url_to_fs(name)
+            filesystem.get_file(remote, str(copy))
+        except FileNotFoundError:
+            raise ConfigError(f"no file {name!r}") from None
+        except (OSError, ValueError, ImportError) as error:
+            raise StoreError(f"{name}: cannot be read ({type(error).__name__}); check address and rights") from None
+        return copy
+    if not path.is_file():
+        raise ConfigError(f"no file {name!r}" + ("; it is a folder" if path.is_dir() else ""))
+    return path
+
+
+def _parquet(path: Path) -> Iterator[Block]:
+    start = 0
+    with pq.ParquetFile(path, page_checksum_verification=True, memory_map=True, pre_buffer=False) as file:
+        for batch in file.iter_batches(batch_size=BLOCK_ROWS):
+            yield ArrowBlock(range(start, start + batch.num_rows), batch)
+            start += batch.num_rows
+
+
+def _lines(path: Path) -> Iterator[Block]:
+    start = 0
+    with path.open("rb") as file:
+        if file.read(3) != b"\xef\xbb\xbf":
+            file.seek(0)
+        while lines := _next_lines(file):
+            yield LineBlock(range(start, start + len(lines)), lines)
+            start += len(lines)
+
+
+def _next_lines(file: BinaryIO) -> tuple[bytes, ...]:
+    found, size = list[bytes](), 0
+    for line in file:
+        if line.strip():
+            found.append(line)
+            size += len(line)
+        if len(found) == BLOCK_ROWS or size >= BLOCK_BYTES:
+            break
+    return tuple(found)
+
+
+def _json(path: Path) -> Iterator[Block]:
+    rows = json.loads(path.read_bytes())
+    if not isinstance(rows, list):
+        raise json.JSONDecodeError("not an array", "", 0)
+    for start in range(0, len(rows), BLOCK_ROWS):
+        yield _records(start, rows[start : start + BLOCK_ROWS])
+
+
+def _records(start: int, rows: Sequence[Any]) -> RecordBlock:
+    return RecordBlock(range(start, start + len(rows)), tuple(rows))
+
+
+def _csv(path: Path) -> Iterator[Block]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows: Iterator[dict[str, Any]] = csv.DictReader(file, strict=True)
+        start = 0
+        while records := tuple(_with_nulls(row) for row in islice(rows, BLOCK_ROWS)):
+            yield _records(start, records)
+            start += len(records)
+
+
+def _with_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """An empty field of a CSV file is a missing one."""
+    return {key: None if value == "" else value for key, value in row.items()}
+
+
+def _open_dataset(name: str) -> AuditSource:
+    dataset = _dataset(Path(name.removeprefix("datasets:")))
+    fingerprint = str(dataset._fingerprint)
+    return AuditSource(
+        name, Path(name.removeprefix("datasets:")), hashlib.sha256(fingerprint.encode()).hexdigest(), "datasets"
+    )
+
+
+def _dataset(name: Path) -> Any:
+    import datasets
+
+    path, *middle, split = str(name).split(":") if ":" in str(name) else (str(name), "train")
+    try:
+        return datasets.load_dataset(path, *middle, split=split)
+    except Exception as error:
+        # The library raises its own, requests' and plain ValueErrors for the same mistake: a wrong name.
+        raise ConfigError(f"dataset {str(name)!r} cannot be loaded: {type(error).__name__}") from None
+
+
+def _dataset_blocks(name: Path) -> Iterator[Block]:
+    start = 0
+    for table in _dataset(name).with_format("arrow").iter(batch_size=BLOCK_ROWS):
+        for batch in table.combine_chunks().to_batches():
+            yield ArrowBlock(range(start, start + batch.num_rows), batch)
+            start += batch.num_rows
+
+
+_READERS = {
+    ".parquet": _parquet,
+    ".jsonl": _lines,
+    ".ndjson": _lines,
+    ".json": _json,
+    ".csv": _csv,
+    "datasets": _dataset_blocks,
+}

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from audit_tables import crowd, pairs_of, scores_of, votes_of
+
+from sweetspot.auditing.estimate import (
+    error_correlation,
+    estimate_pairs,
+    estimate_scores,
+    estimate_votes,
+    fit_margin_noise,
+)
+
+
+def test_reliable_annotators_outvote_a_careless_majority():
+    truth, table = crowd(np.random.default_rng(0), 400, [0.95, 0.95, 0.55, 0.55, 0.55])
+    found = estimate_votes(votes_of(table))
+    majority = (table.mean(axis=1) > 0.5).astype(int)
+    assert found.method == "dawid_skene"
+    assert (found.label == truth).mean() > (majority == truth).mean() + 0.03
+    assert found.rater_accuracy[:2].min() > 0.9 > 0.65 > found.rater_accuracy[2:].max()
+
+
+@pytest.mark.parametrize(("raters", "accuracy"), [(7, 0.7), (3, 0.8), (15, 0.65), (5, 0.9)])
+def test_no_more_certainty_is_claimed_than_is_earned_when_errors_are_independent(raters, accuracy):
+    truth, table = crowd(np.random.default_rng(1), 2000, [accuracy] * raters)
+    found = estimate_votes(votes_of(table))
+    claimed, right = 1 - found.error_probability.mean(), (found.label == truth).mean()
+    assert right - 0.15 < claimed < right + 0.01
+    assert found.dependence < 0.15
+
+
+def test_annotators_that_err_together_make_the_labels_less_certain():
+    rng = np.random.default_rng(2)
+    _, alone = crowd(rng, 600, [0.7] * 15)
+    _, together = crowd(rng, 600, [0.7] * 15, shared=0.3)
+    one, other = (estimate_votes(votes_of(table)) for table in (alone, together))
+    assert other.dependence > one.dependence + 0.05
+    power = [1 / (1 + 14 * found.dependence) for found in (one, other)]
+    assert power[1] < power[0] / 2  # what fifteen equal votes are worth
+
+
+def test_error_correlation_is_one_for_raters_that_copy_each_other():
+    rng = np.random.default_rng(3)
+    wrong = rng.random(4000) < 0.3
+    truth = rng.integers(0, 2, 4000)
+    table = np.repeat(np.where(wrong, 1 - truth, truth)[:, None], 5, axis=1).astype(float)
+    confusion = np.tile([[0.7, 0.3], [0.3, 0.7]], (5, 1, 1))
+    assert error_correlation(np.eye(2)[truth], confusion, votes_of(table)) == pytest.approx(1, abs=0.05)
+
+
+def test_compared_items_rank_each_other_and_own_votes_still_count():
+    rng = np.random.default_rng(4)
+    strength = np.linspace(-3, 3, 30)
+    i, j = np.triu_indices(30, 1)
+    p = 1 / (1 + np.exp(strength[j] - strength[i]))
+    table = (rng.random((i.size, 5)) > p[:, None]).astype(float)
+    found = estimate_votes(votes_of(table, items=np.column_stack([i, j])))
+    truth = (strength[i] < strength[j]).astype(int)
+    majority = (table.mean(axis=1) > 0.5).astype(int)
+    assert found.method == "flip_mixture"
+    assert (found.label == truth).mean() > (majority == truth).mean()
+    assert (found.label == truth).mean() > 1 - found.error_probability.mean() - 0.02
+
+
+def test_few_annotators_get_a_majority_or_nothing():
+    table = np.array([[0.0, 0], [0, 1], [1, 1]])
+    found = estimate_votes(votes_of(table))
+    assert (found.method, found.label.tolist()) == ("majority", [0, -1, 1])
+    assert found.error_probability[1] == 0.5
+    alone = estimate_votes(votes_of(table[:, :1]))
+    assert alone.method == "none"
+    assert np.isnan(alone.error_probability).all()
+
+
+def test_margins_tell_the_flip_rate_and_the_flipped_rows():
+    rng = np.random.default_rng(5)
+    margin = rng.normal(0, 3, 5000)
+    better = rng.random(5000) < 1 / (1 + np.exp(-margin))
+    flipped = rng.random(5000) < 0.1
+    signed = np.where(better != flipped, margin, -margin)
+    noise, slope = fit_margin_noise(signed)
+    assert noise == pytest.approx(0.1, abs=0.02)
+    assert slope == pytest.approx(1, abs=0.15)
+    found = estimate_pairs(pairs_of(5000, score_chosen=signed, score_rejected=np.zeros(5000)))
+    assert found.method == "margin_noise"
+    assert found.error_probability.mean() == pytest.approx(flipped.mean(), abs=0.03)
+    assert flipped[found.error_probability > 0.8].mean() > 0.75
+
+
+def test_the_unit_of_the_scores_does_not_matter():
+    margin = np.random.default_rng(6).normal(1, 2, 300)
+    one, other = (
+        estimate_pairs(pairs_of(300, score_chosen=c * margin, score_rejected=np.zeros(300))) for c in (1, 1000.0)
+    )
+    assert np.allclose(one.error_probability, other.error_probability, atol=1e-4)
+
+
+def test_scores_that_made_the_labels_cannot_check_them():
+    found = estimate_pairs(pairs_of(50, score_chosen=np.arange(50) + 1.0, score_rejected=np.zeros(50)))
+    assert found.method == "none"
+    assert np.isnan(found.error_probability).all()
+
+
+def test_a_row_against_many_others_of_its_responses_is_doubted():
+    keys = np.zeros((7, 3, 2), dtype=np.uint64)
+    keys[:, 1, 0], keys[:, 2, 0] = [1, 1, 1, 2, 2, 3, 9], [2, 3, 4, 3, 4, 4, 8]
+    keys[5, 1:, 0] = [4, 1]  # the worst beats the best
+    found = estimate_pairs(pairs_of(7, keys))
+    assert found.method == "cycles"
+    assert found.error_probability[:6].argmax() == 5
+    assert found.error_probability[5] > 0.5
+    assert np.isnan(found.error_probability[6])  # alone with its responses
+
+
+def test_scored_responses_get_no_probability():
+    table = scores_of(np.array([[1.0, 1, 1], [2, 2, 2], [3, 3, -900], [4, 4, 4], [5, 5, 5]]))
+    found = estimate_scores(table)
+    assert found.label.tolist() == [0, 0, 1, 0, 0]
+    assert found.error_rate is None

@@ -121,13 +121,16 @@ class Store:
         """Read a Parquet object after checking its hash.
 
         Raises:
-            CheckError: the bytes are not the ones that were committed.
+            CheckError: the bytes are not the ones that were committed, or are no table.
         """
         data = self.read(key)
         found = hashlib.sha256(data).hexdigest()
         if found != sha256:
             raise CheckError(f"{self.uri}/{key}: sha256 {found[:12]}…, committed {sha256[:12]}…; it changed at rest")
-        return pq.read_table(pa.BufferReader(data), columns=columns)
+        try:
+            return pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise CheckError(f"{self.uri}/{key}: is no Parquet table: {type(error).__name__}") from None
 
 
 def encode_table(table: pa.Table) -> bytes:

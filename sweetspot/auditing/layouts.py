@@ -51,9 +51,11 @@ WEAK = frozenset({"source", "input", "context", "a", "b", "idx", "score"})
 """Names so common that they count only where no better one is there."""
 
 _NUMBERS = ("score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps")
-_NAMES = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
-_PAIR_EXTRAS: dict[str, str] = {name: "name" for name in _NAMES}
-_PAIR_EXTRAS |= {name: "number" for name in (*_NUMBERS, "policy_chosen_logps", "policy_rejected_logps")}
+_KINDS = {
+    "number": (*_NUMBERS, "policy_chosen_logps", "policy_rejected_logps"),
+    "name": ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id"),
+}
+_PAIR_EXTRAS = {column: kind for kind, columns in _KINDS.items() for column in columns}
 _VOTE_EXTRAS = dict.fromkeys(("item_a", "item_b", "order", "gold", "group"), "name")
 
 

@@ -38,7 +38,8 @@ def finish(root: Path) -> None:
             stored = {"commit": described.stdout.strip(), "date": f"{datetime.now(UTC):%Y-%m-%d}", "tables": tables}
             (folder / f"{file}.json").write_text(json.dumps(stored))
     stored = {path.stem: json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))}
-    Path(os.environ[PAGE]).write_text(_page(stored))
+    if stored:
+        Path(os.environ[PAGE]).write_text(_page(stored))
 
 
 def _page(stored: dict[str, dict]) -> str:

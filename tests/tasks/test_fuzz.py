@@ -43,7 +43,7 @@ BOOK = Book.from_json(
 MANIFEST = Manifest(
     format_version=1, dataset="tiny", version="v", parent_sha256=None, nonce="n", run_id="run",
     logical_date="2026-01-01", created_utc="2026-01-01T02:00:00Z", code_commit="commit", lock_sha256=None,
-    config={"a": 1}, models={}, sampling={}, seeds={}, 
+    config={"a": 1}, models={}, sampling={}, seeds={},
     files=(FileEntry(path="data/a.parquet", bytes=1, rows=1, sha256="0" * 64),), books=(BOOK,), checks={},
     warnings=("code: text",),
 )  # fmt: skip

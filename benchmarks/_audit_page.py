@@ -90,8 +90,8 @@ def _raters(scores: FloatArray, segment: IntArray) -> list[str]:
     return [
         "WMT23 Chinese-English, three expert raters a response, single scores mirrored; `consensus`. Each way of "
         "ranking is compared with itself without corruption. Three raters can outvote one wrong score a response, and "
-        "an expert's rare low score looks like an error, so few single scores are flagged; the robust ranking still "
-        "moves less than the mean:",
+        "an expert's rare low score looks like an error, so few single scores are flagged. The robust ranking moves "
+        "less than the mean until about a fifth of the scores are wrong:",
         _planted(corrupted_scores(scores, segment)),
         "## Rater scales undone",
         f"WMT23 Chinese-English, {scales.shared} pairs of scores that two raters gave the same response. Their mean "

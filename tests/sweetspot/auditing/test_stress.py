@@ -183,7 +183,9 @@ def test_scores_of_five_raters_show_mirrored_ones():
 def test_what_cannot_be_planted_is_named():
     bare = dataclasses.replace(some_pairs(), labels={})
     flips = named(stress(bare, seeds=1))["stress_flips"]
-    assert [note for note in flips.warnings if note.startswith("not_planted: one annotator, all: codes: no slice")]
+    assert [
+        note for note in flips.warnings if note.startswith("not_planted: one annotator, all: no annotator is known")
+    ]
     assert "one_annotator_recall" not in flips.figures
     topics = np.arange(600) % 10
     assert "one_topic_recall" in named(stress(bare, seeds=1, topics=topics))["stress_flips"].figures

@@ -93,9 +93,17 @@ def test_biased_judges_are_outvoted_by_the_model_of_their_errors(sets, shared_da
 def test_where_aggregation_cannot_help_the_audit_says_so(sets, shared_data, tmp_path, monkeypatch):
     found = truth(sets, "judgebench", shared_data, tmp_path, monkeypatch)
     low, high = found.intervals["estimate_accuracy"]
-    assert low < 0.5 < high or high < 0.6
+    assert low < 0.5 < high
+    assert found.figures["claimed_accuracy"] < 0.55
     assert found.level == "bad"
-    assert re.search("does not help|claims more certainty", found.says)
+    assert "aggregation does not help here" in found.says
+
+
+@pytest.mark.parametrize("name", ["llmbar_judges", "crowd_rte", "crowd_barzan", "crowd_dog", "judgebench_rewards"])
+def test_no_more_certainty_is_claimed_than_the_truth_bears_out(sets, shared_data, tmp_path, monkeypatch, name):
+    found = truth(sets, name, shared_data, tmp_path, monkeypatch)
+    assert found.figures["claimed_accuracy"] <= found.figures["estimate_accuracy"] + 0.01
+    assert "more certainty" not in found.says
 
 
 def test_sets_without_a_licence_are_never_shown(sets):

@@ -156,7 +156,8 @@ def _truth(audited: Sequence[Audited]) -> str:
     return (
         "## Aggregated labels against known truth\n\n`claimed` is the mean probability that the estimate gives "
         "its own labels, after it was lowered to what the known truths bear out; `before` is what the annotators' "
-        "agreement alone would claim. Without a truth an audit can only show that, and says so.\n\n" + table(header, rows)
+        "agreement alone would claim. Without a truth an audit can only show that, and says so.\n\n"
+        + table(header, rows)
     )
 
 

@@ -90,8 +90,8 @@ def _raters(scores: FloatArray, segment: IntArray) -> list[str]:
     return [
         "WMT23 Chinese-English, three expert raters a response, single scores mirrored; `consensus`. Each way of "
         "ranking is compared with itself without corruption. Three raters can outvote one wrong score a response, and "
-        "an expert's rare low score looks like an error, so few single scores are flagged; the robust ranking still "
-        "moves less than the mean:",
+        "an expert's rare low score looks like an error, so few single scores are flagged. The robust ranking moves "
+        "less than the mean until about a fifth of the scores are wrong:",
         _planted(corrupted_scores(scores, segment)),
         "## Rater scales undone",
         f"WMT23 Chinese-English, {scales.shared} pairs of scores that two raters gave the same response. Their mean "
@@ -141,9 +141,8 @@ def _truth(audited: Sequence[Audited]) -> str:
             low, high = finding.intervals["estimate_accuracy"]
             figures = [_share(finding.figures.get(name)) for name in names]
             says = finding.says.rsplit("%. ", 1)[-1]
-            rows.append(
-                (one.real.name, str(finding.figures["units_with_truth"]), *figures, f"{low:.1%} to {high:.1%}", says)
-            )
+            known = str(finding.figures["units_with_truth"])
+            rows.append((one.real.name, known, *figures, _claimed_before(one), f"{low:.1%} to {high:.1%}", says))
     header = (
         "set",
         "known truths",
@@ -155,10 +154,18 @@ def _truth(audited: Sequence[Audited]) -> str:
         "the report says",
     )
     return (
-        "## Aggregated labels against known truth\n\n`claimed` is the mean probability that the estimate gives its "
-        "own labels; the report says so where the truth does not bear it out, and it has the calibration curve.\n\n"
+        "## Aggregated labels against known truth\n\n`claimed` is the mean probability that the estimate gives "
+        "its own labels, after it was lowered to what the known truths bear out; `before` is what the annotators' "
+        "agreement alone would claim. Without a truth an audit can only show that, and says so.\n\n"
         + table(header, rows)
     )
+
+
+def _claimed_before(one: Audited) -> str:
+    """Mean certainty before the truths were asked, from the warning that says it was lowered."""
+    errors = one.finding("label_errors")
+    notes = [note for note in (errors.warnings if errors else ()) if note.startswith("tempered")]
+    return notes[0].split(" from ")[1].split(" to ")[0] if notes else "–"
 
 
 def _agreement(audited: Sequence[Audited]) -> str:
@@ -233,7 +240,8 @@ def _noticed(audited: Sequence[Audited]) -> str:
     )
     return (
         "## Would I notice?\n\n`audit --stress`: labels turned round on purpose, three seeds. Errors are of kept "
-        "labels for pairs, of decisions for votes, of the order of responses for scores.\n\n" + table(header, rows)
+        "labels for pairs, of decisions for votes, of the order of responses for scores; where no truth is known, they "
+        "are differences from the estimate on the undisturbed data, which favours cleaning.\n\n" + table(header, rows)
     )
 
 

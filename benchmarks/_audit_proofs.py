@@ -66,7 +66,8 @@ def completion(table: FloatArray) -> list[Completed]:
             asked = hidden & there
             rows.append([_rmse(np.clip(part, 0, 1), table, asked) for part in (made.additive, made.completed)])
         both = np.array(rows)
-        found.append(Completed(share, *both.mean(axis=0).tolist(), float((both[:, 1] / both[:, 0]).max())))
+        additive, completed = (float(one) for one in both.mean(axis=0))
+        found.append(Completed(share, additive, completed, float((both[:, 1] / both[:, 0]).max())))
     return found
 
 

@@ -24,7 +24,10 @@ from tasks.audit_source import AuditSource, open_source
 
 T = TypeVar("T")
 COLOURS = {"bad": "red", "look": "yellow", "ok": "green", "not_checked": "dim"}
+LINE_CHARS = 140
 console = Console(highlight=False)
+if not console.is_terminal:
+    console.width = LINE_CHARS  # a log file has no width; 80 would fold every line
 Step = Callable[..., Any]
 
 
@@ -117,7 +120,7 @@ def _texts(names: Sequence[str]) -> list[str]:
 
 def _options(config: Audit, measured: Measured) -> dict[str, Figure]:
     """Settings that differ from their defaults, which columns were read as what, and what a user should know of it."""
-    changed = config.model_dump(mode="json", exclude_defaults=True, exclude={"source", "out"})
+    changed = config.model_dump(mode="json", exclude_defaults=True, exclude={"source", "out", "columns"})
     roles = ", ".join(f"{role}: {name}" for role, name in measured.reading.columns.items())
     raters = ", ".join(measured.reading.raters)
     return {

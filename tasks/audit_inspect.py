@@ -1,17 +1,16 @@
 """The checks that need some texts again: near duplicates, coverage, and the rows a report shows."""
 
-import importlib
-import importlib.util
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
+from sweetspot.auditing.checks import coverage
 from sweetspot.auditing.conversations import flat
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.inspection import Inspection, References, inspect
 from sweetspot.auditing.reading import PairTexts
+from sweetspot.auditing.stress import stress
 from sweetspot.auditing.tables import Pairs, Scores
 from tasks.audit_measure import CONTAMINATION_WORDS, Measured, read_again
 from tasks.audit_source import AuditSource
@@ -37,8 +36,7 @@ def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[s
 
 def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | None) -> tuple[Finding, ...]:
     """Coverage of the prompts, on a sample that is fixed by their hashes."""
-    module = _module("sweetspot.auditing.checks.coverage")
-    if module is None or not isinstance(measured.table, Pairs | Scores):
+    if not isinstance(measured.table, Pairs | Scores):
         return ()
     keys = measured.table.keys[:, 0, 0]
     _, first = np.unique(keys, return_index=True)  # sorted by hash, so the first so many are a fair sample
@@ -48,17 +46,12 @@ def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | No
         for texts in read_again(source, measured.reading, places)
         for place, prompt in zip(texts.row, texts.prompt, strict=True)
     }
-    return (module.check(list(prompts.values()), target=target),)
+    return (coverage.check(list(prompts.values()), target=target),)
 
 
 def stress_table(measured: Measured) -> tuple[Finding, ...]:
     """What the audit would have caught of errors planted into this very data."""
-    module = _module("sweetspot.auditing.stress")
-    return () if module is None else module.stress(measured.table, seeds=3)
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(name) if importlib.util.find_spec(name) else None
+    return stress(measured.table, seeds=3)
 
 
 def with_texts(source: AuditSource, measured: Measured, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import fsspec
@@ -86,9 +86,10 @@ def open_source(name: str) -> Iterator[AuditSource]:
     if name.startswith("datasets:"):
         yield _open_dataset(name)
         return
-    suffix = "." + name.rsplit(".", 1)[-1].lower()
+    suffix = PurePosixPath(name).suffix.lower()
     if suffix not in READABLE:
-        raise ConfigError(f"{name!r}: ends in {suffix[:20]!r}, expected one of {', '.join(READABLE)} or datasets:NAME")
+        what = "is a folder; name one of its files" if Path(name).is_dir() else f"ends in {suffix!r}"
+        raise ConfigError(f"{name!r}: {what}, expected one of {', '.join(READABLE)} or datasets:NAME")
     with tempfile.TemporaryDirectory(prefix="sweetspot-audit-") as folder:
         path = _local(name, Path(folder) / f"source{suffix}")
         if not path.stat().st_size:

@@ -24,6 +24,7 @@ from sweetspot.auditing.checks import (
     style,
 )
 from sweetspot.auditing.checks.duplicates import NearPairs
+from sweetspot.auditing.earned import earned
 from sweetspot.auditing.estimate import Estimate, estimate
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.groups import Repeats, repeats
@@ -65,6 +66,7 @@ def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspecti
     """Run all checks; one that cannot work on this data says so in its finding."""
     found = estimate(table)
     if isinstance(table, Votes):
+        found = earned(found, table.gold)
         return Inspection(_votes(table, found), found)
     compared = _guarded(
         "contamination",

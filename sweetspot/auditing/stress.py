@@ -107,6 +107,8 @@ def _in_slice(name: str) -> Scenario:
         counts = np.bincount(codes[codes >= 0], minlength=1)
         # A slice that is most of the data would not be an error in it but the data itself.
         codes = np.where((codes >= 0) & (counts[codes] <= len(codes) // 2), codes, -1)
+        if np.bincount(codes[codes >= 0], minlength=1).max() < FEW_IN_SLICE:
+            raise ContractError(f"no {name} is known with {FEW_IN_SLICE} {subject.noun} and not most of them")
         return codes == one_slice(codes, at_least=FEW_IN_SLICE, seed=seed)
 
     return Scenario(f"one_{name}", f"one {name}, all", plant)

@@ -148,7 +148,7 @@ def _votes(table: Votes, topics: IntArray | None, seed: int) -> Subject:
     full = estimate(votes).label
     return Subject(
         noun="votes",
-        decides="share of wrong majority decisions",
+        decides="share of wrong decisions",
         candidates=votes.code < TIE if votes.paired else np.full(len(votes), len(votes.classes) > 1),
         prompt=votes.unit,
         slices={"annotator": votes.rater, "topic": _none(len(votes)) if group is None else group[votes.unit]},

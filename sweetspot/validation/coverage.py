@@ -95,14 +95,19 @@ def coverage(
     seed = whole_number(seed, "seed", at_least=0)
     usual = min(MOST_TOPICS, max(1, round((n / 2) ** 0.5)))
     k = usual if topics is None else min(n, whole_number(topics, "topics", at_least=1))
-    grams = None if vectors is not None else Grams.of(rows, others)
-    exact: Any = grams.weights if grams is not None else _given(vectors, target_vectors, n, len(others))
-    places = _latent(grams, seed) if grams is not None else exact
-    mine, theirs = places[:n], places[n:]
-    topic = _clusters(mine, k, seed)
+    if vectors is None:
+        return _described(Grams.of(rows, others), None, n, k, quantile, seed)
+    return _described(None, _given(vectors, target_vectors, n, len(others)), n, k, quantile, seed)
+
+
+def _described(grams: Grams | None, vectors: Vectors | None, n: int, k: int, quantile: float, seed: int) -> Coverage:
+    """Topics and distances of n prompts and the target after them, by their words or by given vectors."""
+    exact: Any = vectors if grams is None else grams.weights
+    places = exact if grams is None else _latent(grams, seed)
+    topic = _clusters(places[:n], k, seed)
     sizes = np.bincount(topic)
     sample = np.sort(np.random.default_rng(seed).permutation(n)[:MOST_NEIGHBOURS])
-    strangers = grams.as_strangers(sample) if grams is not None else exact[sample]
+    strangers = exact[sample] if grams is None else grams.as_strangers(sample)
     nearest = _nearest_distance(strangers, exact[:n], own=sample)
     threshold = float(np.quantile(nearest, quantile))
     distance = _nearest_distance(exact[n:], exact[:n])
@@ -110,12 +115,12 @@ def coverage(
     return Coverage(
         topic=topic,
         sizes=sizes,
-        words=_topic_words(grams, topic, sizes.size) if grams is not None else ("",) * sizes.size,
+        words=("",) * sizes.size if grams is None else _topic_words(grams, topic, sizes.size),
         effective_topics=float(np.exp(-np.sum(shares * np.log(shares)))),
         rare=shares < RARE_BELOW,
         nearest_distance=nearest,
         threshold=threshold,
-        target_topic=_closest_centre(theirs, _centres(mine, topic, sizes.size)),
+        target_topic=_closest_centre(places[n:], _centres(places[:n], topic, sizes.size)),
         target_distance=distance,
         outside=distance > threshold,
         warnings=_no_words(grams),

@@ -1,6 +1,5 @@
 import json
-import subprocess
-import sys
+import sqlite3
 
 import pandas as pd
 import pyarrow as pa
@@ -379,16 +378,10 @@ def test_the_flow_runs_from_a_file_and_leaves_an_artifact(tmp_path, command):
     assert str(version) in done.stdout
     assert open_uri(str(version)).read_split("train").num_rows == 54
     assert "Question 0?" not in done.stdout + done.stderr
-    shown = subprocess.run(
-        [sys.executable, "-m", "prefect", "artifact", "inspect", "audit-mine-v1"],
-        env=command.environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert "label errors" in shown.stdout.replace("_", " ")
-    assert "Question 0?" not in shown.stdout
+    with sqlite3.connect(command.folder / "prefect" / "prefect.db") as database:
+        ((shown,),) = database.execute("select data from artifact where key = 'audit-mine-v1'").fetchall()
+    assert "How many labels are wrong?" in shown
+    assert "Question 0?" not in shown
 
 
 def test_the_command_takes_roles_settings_and_says_what_is_wrong(tmp_path, monkeypatch, capsys):
@@ -411,7 +404,6 @@ def test_the_command_takes_roles_settings_and_says_what_is_wrong(tmp_path, monke
     assert run("--column", "prompt=aks")[0] == 2
     assert "did you mean 'ask'" in run("--column", "prompt=aks")[1]
     assert run("--column", "prompt")[1].startswith("ConfigError: --column prompt: expected ROLE=NAME")
-    assert "clean: Input should be .none., .flag." in run("--column", "prompt=ask", "--clean", "scrub")[1].replace(
-        "'", "."
-    )
+    code, said = run("--column", "prompt=ask", "--clean", "scrub")
+    assert (code, "clean: Input should be" in said) == (2, True)
     assert "did you mean 'dataset'" in run("--set", "datasett=x")[1]

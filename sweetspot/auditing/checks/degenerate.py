@@ -66,8 +66,9 @@ def _refusals(sides: dict[str, NDArray[np.uint8]]) -> Finding:
     total = len(next(iter(sides.values())))
     figures = {f"{side}_refusal_rate": share(count, total) for side, count in counts.items()}
     listed = " and ".join(f"{count} of {total} {side}" for side, count in counts.items())
+    listed = f"{listed} responses" if len(sides) > 1 else f"{listed}s"
     says = (
-        f"{listed} responses refuse by their first words. Refusals among the chosen teach refusing, among the rejected "
+        f"{listed} refuse by their first words. Refusals among the chosen teach refusing, among the rejected "
         "answering: read some of each."
     )
     level = level_of(next(iter(figures.values())), 0.05, 0.3)

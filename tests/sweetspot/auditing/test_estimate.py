@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from audit_tables import crowd, pairs_of, scores_of, votes_of
 
+from sweetspot.auditing._vote_errors import _tempered
 from sweetspot.auditing.estimate import (
     error_correlation,
     estimate_pairs,
@@ -9,6 +10,7 @@ from sweetspot.auditing.estimate import (
     estimate_votes,
     fit_margin_noise,
 )
+from sweetspot.validation._votes import votes_of as votes_of_counts
 
 
 def test_reliable_annotators_outvote_a_careless_majority():
@@ -37,6 +39,14 @@ def test_annotators_that_err_together_make_the_labels_less_certain():
     assert other.dependence > one.dependence + 0.05
     power = [1 / (1 + 14 * found.dependence) for found in (one, other)]
     assert power[1] < power[0] / 2  # what fifteen equal votes are worth
+
+
+@pytest.mark.parametrize(("dependence", "worth"), [(0.0, 3.0), (1.0, 1.0), (0.5, 1.5)])
+def test_dependent_votes_are_worth_fewer(dependence, worth):
+    counted = votes_of_counts(np.zeros(3, dtype=int), np.arange(3), np.zeros(3, dtype=int), shape=(1, 3, 2))
+    odds = 4.0**3  # three votes of four to one each
+    found = _tempered(np.array([[odds, 1]]) / (odds + 1), counted, dependence)
+    assert found[0, 0] / found[0, 1] == pytest.approx(4.0**worth)
 
 
 def test_error_correlation_is_one_for_raters_that_copy_each_other():

@@ -158,12 +158,12 @@ def test_copies_with_the_other_label_are_all_reported():
 
 
 def test_a_crowd_that_agrees_notices_wrong_votes_and_survives_losses():
-    found = named(stress(some_votes()))
+    found = named(stress(some_votes(), seeds=1))
     flips = found["stress_flips"]
     # A turned vote that was wrong is right now: 15 % of them cannot be caught.
     assert 0.6 < flips.figures["uniform_20_recall"] < 0.85
     assert flips.figures["uniform_20_precision"] > 2 * 0.2
-    assert flips.figures["one_annotator_noticed_in_seeds"] == "3 of 3"
+    assert flips.figures["one_annotator_noticed_in_seeds"] == "1 of 1"
 
     assert found["stress_missing"].figures["lost_at_random_50_same_decision_rate"] > 0.9
     control = found["stress_random_labels"]
@@ -173,7 +173,7 @@ def test_a_crowd_that_agrees_notices_wrong_votes_and_survives_losses():
 
 
 def test_scores_of_five_raters_show_mirrored_ones():
-    found = named(stress(some_scores()))
+    found = named(stress(some_scores(), seeds=1))
     flips = found["stress_flips"]
     assert flips.figures["uniform_5_recall"] > 0.6
     assert flips.figures["uniform_10_error_rate_cleaned"] < flips.figures["uniform_10_error_rate_untouched"]
@@ -183,7 +183,9 @@ def test_scores_of_five_raters_show_mirrored_ones():
 def test_what_cannot_be_planted_is_named():
     bare = dataclasses.replace(some_pairs(), labels={})
     flips = named(stress(bare, seeds=1))["stress_flips"]
-    assert [note for note in flips.warnings if note.startswith("not_planted: one annotator, all: codes: no slice")]
+    assert [
+        note for note in flips.warnings if note.startswith("not_planted: one annotator, all: no annotator is known")
+    ]
     assert "one_annotator_recall" not in flips.figures
     topics = np.arange(600) % 10
     assert "one_topic_recall" in named(stress(bare, seeds=1, topics=topics))["stress_flips"].figures

@@ -6,6 +6,7 @@ from sweetspot.auditing.checks import degenerate, leakage, length, likelihood, m
 from sweetspot.auditing.checks.duplicates import NearPairs, propose, turned, verified
 from sweetspot.auditing.features import joined_responses, sketches
 from sweetspot.auditing.tables import FLAWS, Labels
+from sweetspot.validation._minhash import propose_neighbours
 
 
 def lengths(rng, n, pull):
@@ -112,6 +113,12 @@ def test_many_equal_looking_rows_cost_no_square():
     texts = [joined_responses(" ".join([*base, f"end{k}"]), "other") for k in range(3000)]
     near = propose(sketches(texts), np.arange(3000))
     assert 2999 <= len(near.pairs) < 3000 * 42
+
+
+def test_rows_that_meet_in_a_crowded_band_are_compared_with_their_neighbour_too():
+    alike = np.repeat(np.array([[0], [1], [1]], dtype=np.uint8), 126, axis=1)
+    pairs, similarity = propose_neighbours(np.zeros((3, 21), dtype=np.uint32), alike, 0.8)
+    assert (pairs.tolist(), similarity.tolist()) == ([[1, 2]], [1.0])
 
 
 def test_the_chosen_text_decides_whether_labels_are_opposite():

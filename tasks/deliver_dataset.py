@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -44,6 +44,7 @@ class Publication:
         lock_sha256: of the lock file the environment was built from.
         config: resolved settings.
         models: revisions of policy, reference and raters, hash of the chat template.
+        checks: outcomes of further checks by name, as the manifest holds them.
     """
 
     run_id: str
@@ -53,6 +54,7 @@ class Publication:
     lock_sha256: str
     config: dict[str, Any]
     models: dict[str, Any]
+    checks: dict[str, Any] = field(default_factory=dict)
 
     @property
     def claim(self) -> str:
@@ -228,6 +230,7 @@ def _manifest(
         checks={
             "books": {"passed": True, "detail": "every stage's ids add up"},
             "prompts": {"passed": True, "detail": "every prompt ended in exactly one place"},
+            **facts.checks,
         },
         warnings=tuple(note for ref in tables.values() for note in ref.notes if _WARNING.match(note)),
     )

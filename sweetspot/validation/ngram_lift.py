@@ -79,7 +79,7 @@ def ngram_lift(
     lift = (b + CONTINUITY) / (c + CONTINUITY)
     return [
         Lift(
-            ngram=_spelled(sides[0][first[k]], gram[k], int(words_each[k])) if first[k] >= 0 else "",
+            ngram=_spelled(sides[0][first[k]], int(gram[k]), int(words_each[k])) if first[k] >= 0 else "",
             chosen_only=int(b[k]),
             rejected_only=int(c[k]),
             lift=float(lift[k]),
@@ -128,10 +128,10 @@ def _grams(texts: list[str], size: int) -> tuple[NDArray[np.int64], NDArray[np.u
     return pair[new], gram[new]
 
 
-def _spelled(text: str, gram: np.uint64, size: int) -> str:
+def _spelled(text: str, gram: int, size: int) -> str:
     """The words behind a hash, from a text that holds them."""
     (block,) = gram_blocks([text], unit="word", size=size)
-    place = int(np.flatnonzero(block.hashes == gram)[0])
+    place = int(np.flatnonzero(block.hashes == np.uint64(gram))[0])
     return " ".join(words(normal_form(text))[place : place + size])
 
 

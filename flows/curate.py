@@ -14,6 +14,7 @@ from sweetspot.engines.template import ChatTemplate
 from tasks._policies import PolicyRef, policy_of_run, start_policy
 from tasks._stage import Run
 from tasks.build_pairs import MU_2SIGMA_IS_MIN, MU_2SIGMA_NEEDS, build_pairs, most_responses
+from tasks.check_preferences import check_preferences
 from tasks.clean_scores import clean_scores
 from tasks.deliver_dataset import DeliveredVersion, Publication, deliver_dataset
 from tasks.load_prompts import load_prompts, load_responses
@@ -50,7 +51,8 @@ def curate_tables(config: Curate, book: Night) -> DeliveredVersion:
     pairs = book.stage(build_pairs, prompts, responses, quality, config.pairing, run, implicit=implicit)
     selected = book.stage(select_pairs, pairs, config.selection, run)
     book.stage(relabel_pairs, prompts, responses, pairs, selected, config.relabelling, run, implicit=implicit)
-    facts = _publication(config, book, models)
+    alarms = book.step(check_preferences, book.tables, config, run)
+    facts = _publication(config, book, models, alarms)
     where = {"store_uri": config.store, "dataset": config.dataset, "private_key": config.signing.private_key}
     return book.step(deliver_dataset, book.tables, facts, **where)
 
@@ -90,7 +92,7 @@ def warn(config: Curate, *, n: int) -> None:
         )
 
 
-def _publication(config: Curate, book: Night, models: dict[str, Any]) -> Publication:
+def _publication(config: Curate, book: Night, models: dict[str, Any], checks: dict[str, Any]) -> Publication:
     return Publication(
         run_id=book.run.run_id,
         logical_date=book.logical_date,
@@ -99,6 +101,7 @@ def _publication(config: Curate, book: Night, models: dict[str, Any]) -> Publica
         lock_sha256=lock_sha256(),
         config=config.model_dump(mode="json"),
         models=models,
+        checks=checks,
     )
 
 

@@ -201,6 +201,36 @@ class Relabelling(Section):
     """Where the goal text goes."""
 
 
+class Poisoning(Section):
+    """Alarms against raters and data that somebody steers; any of them stops the publication."""
+
+    canaries: bool = True
+    """Judge responses of known order and known-bad ones among the night's; they are never shipped."""
+    canary_source: str = ""
+    """File with prompt, chosen, rejected (and answer), or `answers` to set reference answers against those to other
+    prompts, which asks for good raters; empty judges the known-bad ones alone."""
+    canary_pairs: int = Field(default=200, ge=1)
+    """Most pairs of known order."""
+    canary_bad: int = Field(default=50, ge=0)
+    """Most known-bad responses: empty ones and words without end."""
+    min_order_kept: float = Field(default=0.99, ge=0, le=1)
+    """Least share of known orders the raters must keep."""
+    control_charts: bool = True
+    """Compare mean, spread and rank correlation of every rater with earlier versions of the dataset."""
+    chart_versions: int = Field(default=30, ge=3)
+    """Most earlier versions to compare with."""
+    chart_min_versions: int = Field(default=8, ge=3)
+    """With fewer earlier versions nothing is judged yet."""
+    ngram_lift: bool = True
+    """Look for phrases that stand in chosen responses and hardly ever in rejected ones."""
+    lift_share: float = Field(default=0.005, gt=0, le=1)
+    """Least share of pairs such a phrase must decide."""
+    min_lift: float = Field(default=20.0, ge=1)
+    """Least ratio of pairs with it in the chosen response alone to those with it in the rejected alone."""
+    false_alarm: float = Field(default=0.001, gt=0, lt=1)
+    """Probability of an alarm of either kind in a night when nothing has changed."""
+
+
 class Signing(Section):
     """Who published a version, proven by a signature beside its manifest."""
 
@@ -299,6 +329,7 @@ class Curate(Section):
     pairing: Pairing = Pairing()
     selection: Selection = Selection()
     relabelling: Relabelling = Relabelling()
+    poisoning: Poisoning = Poisoning()
     signing: Signing = Signing()
     cluster: Cluster = Cluster()
 

@@ -21,6 +21,12 @@ from sweetspot.validation.bias import length_bias
 from tasks._tables import TableRef
 from tasks.validate import figures
 
+UNCHECKED = {
+    "canaries": "Raters against responses of known order: none were judged.",
+    "control_charts": "Raters against earlier versions: not compared.",
+    "ngram_lift": "Phrases that decide preferences: not looked for.",
+}
+"""What a reader is told where one of the checks of `check_preferences` did not run."""
 MEASURED = ("chosen_rating", "rejected_rating", "margin", "margin_implicit", "preference_probability")
 
 
@@ -53,6 +59,7 @@ def gather_facts(manifest: Manifest, tables: Mapping[str, TableRef], ends: Mappi
         not_checked=(
             "Duplicates and contamination: prompts are unique by hash; near copies and overlap with benchmarks "
             "were not searched for.",
+            *(text for name, text in UNCHECKED.items() if name not in manifest.checks),
             f"Prompts by where they ended: {', '.join(f'{end} {count}' for end, count in sorted(ends.items()))}.",
         ),
     )

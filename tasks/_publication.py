@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -37,6 +37,7 @@ class Publication:
         lock_sha256: of the lock file the environment was built from.
         config: resolved settings.
         models: revisions of policy, reference and raters, hash of the chat template.
+        checks: outcomes of further checks by name, as the manifest holds them.
     """
 
     run_id: str
@@ -46,6 +47,7 @@ class Publication:
     lock_sha256: str
     config: dict[str, Any]
     models: dict[str, Any]
+    checks: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
     def claim(self) -> str:

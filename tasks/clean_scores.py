@@ -22,8 +22,8 @@ CALIBRATION_ROWS = 2_000_000
 
 def clean_scores(scores: TableRef, checks: TableRef, settings: Cleaning, run: Run) -> TableRef:
     """Standardise every rater robustly over the night, then take the consensus of each response."""
-    raters = _raters(scores)
-    calibration = _calibrate(scores, raters, settings)
+    raters = raters_of(scores)
+    calibration = calibration_of(scores, settings)
     return run_stage(
         STAGE,
         {"scores": scores, "checks": checks},
@@ -34,13 +34,15 @@ def clean_scores(scores: TableRef, checks: TableRef, settings: Cleaning, run: Ru
     )
 
 
-def _raters(scores: TableRef) -> tuple[str, ...]:
+def raters_of(scores: TableRef) -> tuple[str, ...]:
+    """Names of the raters, in the order of every (R, K) matrix here."""
     names = {name for chunk in scores.each_chunk(["rater"]) for name in chunk["rater"].unique().to_pylist()}
     return tuple(sorted(names))
 
 
-def _calibrate(scores: TableRef, raters: tuple[str, ...], settings: Cleaning) -> Calibration:
+def calibration_of(scores: TableRef, settings: Cleaning) -> Calibration:
     """Rater parameters from all scores, or from a share of responses fixed by hash when there are very many."""
+    raters = raters_of(scores)
     share = min(1.0, CALIBRATION_ROWS * len(raters) / max(scores.rows, 1))
     parts = []
     for chunk in scores.each_chunk(["response_id", "rater", "score"]):

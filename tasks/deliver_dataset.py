@@ -120,6 +120,7 @@ def _manifest(
         checks={
             "books": {"passed": True, "detail": "every stage's ids add up"},
             "prompts": {"passed": True, "detail": "every prompt ended in exactly one place"},
+            **facts.checks,
         },
         warnings=tuple(note for ref in tables.values() for note in ref.notes if _WARNING.match(note)),
     )

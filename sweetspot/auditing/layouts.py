@@ -50,12 +50,13 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 WEAK = frozenset({"source", "input", "context", "a", "b", "idx", "score"})
 """Names so common that they count only where no better one is there."""
 
-_NUMBERS: tuple[str, ...] = (
+_NUMBERS = (
     *("score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps"),
     *("policy_chosen_logps", "policy_rejected_logps"),
 )
-_NAMES: tuple[str, ...] = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
-_PAIR_EXTRAS = dict.fromkeys(_NUMBERS, "number") | dict.fromkeys(_NAMES, "name")
+_NAMES = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
+_KINDS = {"number": _NUMBERS, "name": _NAMES}
+_PAIR_EXTRAS = {column: kind for kind, columns in _KINDS.items() for column in columns}
 _VOTE_EXTRAS = dict.fromkeys(("item_a", "item_b", "order", "gold", "group"), "name")
 
 

@@ -57,12 +57,12 @@ def cluster(settings: Cluster) -> Iterator[str]:
     """
     import ray
 
+    if settings.address != "local":
+        check_cluster_address(settings.address)
     if ray.is_initialized():
         yield _dashboards[-1]
         return
     address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
-    if settings.address != "local":
-        check_cluster_address(address)
     with ExitStack() as stack:
         known = None
         if address == "local":

@@ -207,8 +207,7 @@ class Poisoning(Section):
     canaries: bool = True
     """Judge responses of known order and known-bad ones among the night's; they are never shipped."""
     canary_source: str = ""
-    """File with prompt, chosen, rejected (and answer), or `answers` to set reference answers against those to other
-    prompts, which asks for good raters; empty judges the known-bad ones alone."""
+    """File of prompt, chosen, rejected; or `answers`: each reference answer beats another's. Empty: known-bad alone."""
     canary_pairs: int = Field(default=200, ge=1)
     """Most pairs of known order."""
     canary_bad: int = Field(default=50, ge=0)

@@ -28,7 +28,8 @@ STAGES = (
     "validate clean_scores build_pairs select_pairs relabel_pairs"
 )
 SECTIONS = (
-    "prompts sampling scoring implicit validation cleaning pairing selection relabelling signing training evaluation"
+    "prompts sampling scoring implicit validation cleaning pairing selection relabelling poisoning signing "
+    "training evaluation"
 )
 
 READ_FORM = """() => {

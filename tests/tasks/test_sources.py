@@ -1,9 +1,13 @@
+import contextlib
 import json
 
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from sweetspot.errors import ConfigError, ContractError
+from sweetspot.errors import ConfigError, ContractError, SweetspotError
+from sweetspot.prompts import BadRow, normalise_prompt
 from tasks import _sources
 from tasks._parquet import Limits
 from tasks._sources import read_source
@@ -120,3 +124,21 @@ def test_a_source_beyond_the_limits_is_refused(path):
         read_source(str(path), within=Limits(rows=1))
     with pytest.raises(ContractError, match="raise max_unpacked_bytes"):
         read_source(str(path), within=Limits(unpacked_bytes=8))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(["jsonl", "json", "csv"]),
+    st.binary(max_size=200) | st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
+)
+def test_any_bytes_are_rows_or_refused_and_nothing_else(tmp_path, suffix, data):
+    """And every row becomes a prompt or leaves with a reason."""
+    (tmp_path / f"fuzz.{suffix}").write_bytes(data)
+    try:
+        rows = read_source(str(tmp_path / f"fuzz.{suffix}")).rows
+    except SweetspotError:
+        return
+    for row in rows:
+        for value in (row or {}).values():
+            with contextlib.suppress(BadRow):
+                normalise_prompt(value, max_chars=50)

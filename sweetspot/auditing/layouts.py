@@ -147,14 +147,6 @@ LAYOUTS: tuple[Layout, ...] = (
         _PAIR_EXTRAS,
     ),
     Layout(
-        "votes_wide",
-        "votes",
-        "one row per pair with one column per annotator",
-        {},
-        {**_VOTE_EXTRAS, "unit": "name", "prompt": "any", "first": "any", "second": "any"},
-        min_raters=2,
-    ),
-    Layout(
         "two_responses",
         "pairs",
         "prompt, two responses and which one won",
@@ -196,5 +188,13 @@ LAYOUTS: tuple[Layout, ...] = (
         {"prompt": "any", "response": "text"},
         {"model": "name", "row_id": "name"},
         min_raters=1,
+    ),
+    Layout(
+        "votes_wide",
+        "votes",
+        "one row per pair with one column per annotator",
+        {},
+        {**_VOTE_EXTRAS, "unit": "name", "prompt": "any", "first": "any", "second": "any"},
+        min_raters=2,
     ),
 )

@@ -55,7 +55,9 @@ _NUMBERS: tuple[str, ...] = (
     *("policy_chosen_logps", "policy_rejected_logps"),
 )
 _NAMES: tuple[str, ...] = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
-_PAIR_EXTRAS = dict.fromkeys(_NUMBERS, "number") | dict.fromkeys(_NAMES, "name")
+_PAIR_EXTRAS: dict[str, str] = {}
+_PAIR_EXTRAS.update(dict.fromkeys(_NUMBERS, "number"))
+_PAIR_EXTRAS.update(dict.fromkeys(_NAMES, "name"))
 _VOTE_EXTRAS = dict.fromkeys(("item_a", "item_b", "order", "gold", "group"), "name")
 
 

@@ -150,6 +150,7 @@ def _truth(audited: Sequence[Audited]) -> str:
         "estimate",
         "best single",
         "claimed",
+        "before",
         "95 % of the estimate",
         "the report says",
     )

@@ -1,7 +1,7 @@
 """`audit`: someone's own pairs, scored responses or votes, checked without a model, a cluster or a server."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,19 +28,19 @@ LINE_CHARS = 140
 console = Console(highlight=False)
 if not console.is_terminal:
     console.width = LINE_CHARS  # a log file has no width; 80 would fold every line
-Step = Callable[..., Any]
 
 
 @dataclass
 class _Watch:
-    """Runs steps one by one and keeps how long each took."""
+    """Runs steps one by one, as `wrap` says, and keeps how long each took."""
 
-    wrap: Callable[[Callable[..., Any]], Callable[..., Any]] = lambda function: function
+    wrap: Callable[[str, Callable[[], Any]], Any] = lambda name, work: work()
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
     def __call__(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
         started = time.monotonic()
-        result = self.wrap(function)(*args, **kwargs)
+        # Bound here, not passed on: Prefect walks through the arguments of a task, and these hold millions of values.
+        result = self.wrap(function.__name__, lambda: function(*args, **kwargs))
         self.seconds[function.__name__] = round(time.monotonic() - started, 2)
         return result
 
@@ -48,12 +48,16 @@ class _Watch:
 @flow(name="audit", flow_run_name="audit-{config.dataset}", validate_parameters=True)
 def audit(config: Audit = Audit()) -> dict[str, Any]:
     """Check preference data, and if asked publish a cleaned, selected version of it."""
-    watch = _Watch(lambda f: task(name=f.__name__, cache_policy=NO_CACHE, persist_result=False, log_prints=False)(f))
+    watch = _Watch(_as_task)
     result, places = run_audit(config, watch)
     create_markdown_artifact(report_markdown(result), key=f"audit-{config.dataset}".replace("_", "-").replace(".", "-"))
     get_run_logger().info("%s", verdict(result))
     version = result.cleaning.version_uri if result.cleaning is not None else ""
     return {"verdict": verdict(result), "files": places, "cleaned": version, "rows": result.rows}
+
+
+def _as_task(name: str, work: Callable[[], Any]) -> Any:
+    return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(work)()
 
 
 def audit_file(path: str, *, out: str = "out/audit", format: str = "", **settings: Any) -> AuditResult:
@@ -102,20 +106,17 @@ def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]
 
 def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, Any, tuple[Finding, ...]]:
     reading = detect(source.first().rows().values, format=config.format, columns=config.columns, source=source.name)
-    references = _texts(config.against)
+    references = [text for name in config.against for text in texts_of_file(name)]
     measured = step(
         measure, source, reading, references=references, minhash=config.near_duplicates, workers=config.workers
     )
     inspected = step(inspect_source, source, measured, names=config.against)
     findings = inspected.findings
-    findings += step(cover, source, measured, target=_texts([config.prompts]) if config.prompts else None)
+    target = texts_of_file(config.prompts, only_prompts=True) if config.prompts else None
+    findings += step(cover, source, measured, target=target)
     if config.stress:
         findings += step(stress_table, measured)
     return measured, inspected, findings
-
-
-def _texts(names: Sequence[str]) -> list[str]:
-    return [text for name in names for text in texts_of_file(name)]
 
 
 def _options(config: Audit, measured: Measured) -> dict[str, Figure]:

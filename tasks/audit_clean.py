@@ -18,6 +18,7 @@ from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.errors import CheckError, ContractError
 from sweetspot.validation.bias import length_bias
 from tasks._publication import Content, Publication, publish_version, shards
+from tasks._store import encode_table
 from tasks.audit_measure import Measured
 from tasks.audit_report import write_file
 from tasks.audit_rows import Delivery, delivered_rows, units_with_texts
@@ -255,8 +256,6 @@ def _report(delivery: Delivery, inspected: Inspection, settings: Audit, uri: str
 
 def _labels(votes: Votes, inspected: Inspection) -> bytes:
     """The aggregated label of every unit as Parquet."""
-    from tasks._store import encode_table
-
     found = inspected.estimate
     names = [None if code < 0 else votes.classes[code] for code in found.label.tolist()]
     wrong = found.error_probability

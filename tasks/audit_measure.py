@@ -23,6 +23,7 @@ from sweetspot.auditing.features import (
     response_features,
 )
 from sweetspot.auditing.formats import Reading
+from sweetspot.auditing.layouts import ALIASES
 from sweetspot.auditing.reading import (
     Left,
     PairTexts,
@@ -277,8 +278,12 @@ def read_again(
             return
 
 
-def texts_of_file(name: str) -> list[str]:
+def texts_of_file(name: str, *, only_prompts: bool = False) -> list[str]:
     """Every text in a file of references or prompts: all text columns, lists and messages, without ids and short names.
+
+    Args:
+        name: path, URI or dataset.
+        only_prompts: where a column is named like a prompt, take only that one.
 
     Raises:
         ConfigError: no such file.
@@ -288,8 +293,9 @@ def texts_of_file(name: str) -> list[str]:
     with open_source(name) as source:
         for block in source.blocks():
             rows = block.rows()
-            for values in list(rows.values.values())[:TEXT_COLUMNS]:
-                found += [text for value in values for text in _texts(value)]
+            names = [alias for alias in ALIASES["prompt"] if alias in rows.values][:1] if only_prompts else []
+            for column in names or list(rows.values)[:TEXT_COLUMNS]:
+                found += [text for value in rows.values[column] for text in _texts(value)]
     found = list(dict.fromkeys(text for text in found if " " in text.strip()))
     if not found:
         raise ContractError(f"{name}: holds no text of two words or more; expected prompts or answers")

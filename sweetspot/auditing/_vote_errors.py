@@ -16,6 +16,7 @@ from sweetspot.validation.aggregation import FEW_LABELS, FEW_RATERS, fit_votes
 
 FEW_VOTES = 3
 """Votes per pair from which swapped pairs can be told from close ones (cleaning.md §2.6)."""
+MANY_CLASSES = 100
 RESAMPLES, RESAMPLED_RATERS, RESAMPLED_SHARE = 40, 200, 0.6
 DEVIATIONS = (0.8, 1.2, 1.8, 2.5)
 """Log-odds by which a pair may differ from what the ranking of its items says; one of them is chosen by the votes.
@@ -38,6 +39,8 @@ def estimate_votes(votes: Votes) -> Estimate:
     if _is_graph(votes):
         return _ranked(votes, median)
     raters = len(np.unique(votes.rater))
+    if len(votes.classes) > MANY_CLASSES:
+        return _majority(votes, f"{len(votes.classes)} classes are too many to learn who confuses which")
     if raters >= FEW_RATERS and median >= 2:
         try:
             return _modelled(votes)
@@ -172,7 +175,7 @@ def error_correlation(probability: FloatArray, confusion: FloatArray, votes: Vot
     """
     right = probability[votes.unit, votes.code]
     chance = np.einsum("vk,vk->v", probability[votes.unit], np.diagonal(confusion, axis1=1, axis2=2)[votes.rater])
-    residual, spread = right - chance, np.sqrt(chance * (1 - chance))
+    residual, spread = right - chance, np.sqrt(chance * np.maximum(1 - chance, 0.0))
     n = len(votes.units)
 
     def over_pairs(values: FloatArray) -> float:

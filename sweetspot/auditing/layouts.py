@@ -50,13 +50,14 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
 WEAK = frozenset({"source", "input", "context", "a", "b", "idx", "score"})
 """Names so common that they count only where no better one is there."""
 
-_NUMBERS = (
+_NUMBERS: tuple[str, ...] = (
     *("score_chosen", "score_rejected", "ref_chosen_logps", "ref_rejected_logps"),
     *("policy_chosen_logps", "policy_rejected_logps"),
 )
-_NAMES = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
-_KINDS = {"number": _NUMBERS, "name": _NAMES}
-_PAIR_EXTRAS = {column: kind for kind, columns in _KINDS.items() for column in columns}
+_NAMES: tuple[str, ...] = ("annotator", "chosen_model", "rejected_model", "provenance", "split", "row_id")
+_PAIR_EXTRAS: dict[str, str] = {}
+_PAIR_EXTRAS.update(dict.fromkeys(_NUMBERS, "number"))
+_PAIR_EXTRAS.update(dict.fromkeys(_NAMES, "name"))
 _VOTE_EXTRAS = dict.fromkeys(("item_a", "item_b", "order", "gold", "group"), "name")
 
 
@@ -148,14 +149,6 @@ LAYOUTS: tuple[Layout, ...] = (
         _PAIR_EXTRAS,
     ),
     Layout(
-        "votes_wide",
-        "votes",
-        "one row per pair with one column per annotator",
-        {},
-        {**_VOTE_EXTRAS, "unit": "name", "prompt": "any", "first": "any", "second": "any"},
-        min_raters=2,
-    ),
-    Layout(
         "two_responses",
         "pairs",
         "prompt, two responses and which one won",
@@ -197,5 +190,13 @@ LAYOUTS: tuple[Layout, ...] = (
         {"prompt": "any", "response": "text"},
         {"model": "name", "row_id": "name"},
         min_raters=1,
+    ),
+    Layout(
+        "votes_wide",
+        "votes",
+        "one row per pair with one column per annotator",
+        {},
+        {**_VOTE_EXTRAS, "unit": "name", "prompt": "any", "first": "any", "second": "any"},
+        min_raters=2,
     ),
 )

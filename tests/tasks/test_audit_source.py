@@ -114,6 +114,9 @@ def test_texts_of_a_reference_file_are_all_its_texts_of_two_words_or_more(tmp_pa
     rows = [{"q": "what is it", "id": "x1", "turns": [{"role": "user", "content": "in a turn"}]}, {"q": "what is it"}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
     assert texts_of_file(str(path)) == ["what is it", "in a turn"]
+    rows = [{"prompt": "a prompt here", "reference": "and its answer"}]
+    path.write_text(json.dumps(rows[0]))
+    assert texts_of_file(str(path), only_prompts=True) == ["a prompt here"]
     path.write_text('{"id": "x"}')
     with pytest.raises(ContractError, match="no text of two words"):
         texts_of_file(str(path))

@@ -102,8 +102,7 @@ def check(pairs: Pairs, found: Repeats) -> tuple[Finding, ...]:
     n = len(pairs)
     copies = int((found.duplicate_of >= 0).sum())
     same = int(found.identical.sum())
-    ids, times = np.unique(pairs.row_id.astype(str), return_counts=True)
-    repeated_ids = int((times - 1).sum())
+    repeated_ids, first_repeated = _repeated_ids(pairs.row_id.tolist())
     figures = {
         "duplicate_rows": copies,
         "duplicate_share": share(copies, n),
@@ -117,8 +116,8 @@ def check(pairs: Pairs, found: Repeats) -> tuple[Finding, ...]:
         "rejected are the same text, which teaches nothing."
     )
     notes = (
-        (f"repeated_ids: {repeated_ids} rows carry the id of an earlier one (first: {ids[times > 1][0][:60]})",)
-        if (repeated_ids)
+        (f"repeated_ids: {repeated_ids} rows carry the id of an earlier one (first: {first_repeated[:60]})",)
+        if repeated_ids
         else ()
     )
     suspects = [
@@ -141,6 +140,16 @@ def check(pairs: Pairs, found: Repeats) -> tuple[Finding, ...]:
         notes,
     )
     return (first, _contradictions(pairs, found))
+
+
+def _repeated_ids(names: list[str]) -> tuple[int, str]:
+    """How many rows carry the id of an earlier one, and the first such id."""
+    seen, repeated, first = set[str](), 0, ""
+    for name in names:
+        if name in seen:
+            repeated, first = repeated + 1, first or name
+        seen.add(name)
+    return repeated, first
 
 
 def _contradictions(pairs: Pairs, found: Repeats) -> Finding:

@@ -38,7 +38,8 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
     }
     low, high = interval(int(right.sum()), n)
     helps = figures["estimate_accuracy"] >= figures["majority_accuracy"] - 1e-9
-    chance = 1.0 / len(votes.classes)
+    # Guessing is among the classes that are ever true; nobody guesses a tie where none is.
+    chance = 1.0 / max(2, np.unique(votes.gold[there]).size)
     level = "bad" if high < figures["claimed_accuracy"] or low <= chance else "ok" if helps else "look"
     verdict = (
         "It cannot be told from guessing: aggregation does not help here."

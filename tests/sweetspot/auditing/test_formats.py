@@ -76,6 +76,12 @@ def test_scores_are_found_under_either_name_and_in_lists():
         assert (found.numbers["score_chosen"][0], found.numbers["score_rejected"][0]) == expected
 
 
+def test_numbered_raters_of_one_response_score_it_and_do_not_vote():
+    row = {"prompt": "q", "response": "a", "model": "m", "rater1": -1.5, "rater2": -3.0}
+    found = detect(columns(row))
+    assert (found.layout.name, found.raters) == ("responses_wide", ("rater1", "rater2"))
+
+
 def test_lengths_and_ids_are_not_taken_for_raters():
     assert detect(columns(LAYOUTS["responses_wide"])).raters == ("helpful", "honest")
 

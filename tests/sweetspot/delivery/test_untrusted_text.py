@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
+from hostile_pages import poisoned
 from markdown_it import MarkdownIt
 
 from sweetspot.delivery.card import dataset_card
@@ -83,13 +84,7 @@ def seen(browser, page_html: str, folder) -> tuple[list[str], list[str], str]:
 @pytest.fixture(scope="module")
 def hostile(facts):
     """Facts in which every text is hostile, all payloads at once and each alone."""
-    from importlib.util import module_from_spec, spec_from_file_location
-    from pathlib import Path
-
-    spec = spec_from_file_location("delivery_conftest", Path(__file__).with_name("conftest.py"))
-    conftest = module_from_spec(spec)
-    spec.loader.exec_module(conftest)
-    return lambda payload: conftest._poisoned(facts, payload)
+    return lambda payload: poisoned(facts, payload)
 
 
 @pytest.mark.parametrize("payload", [*CORPUS, ALL], ids=range(len(CORPUS) + 1))

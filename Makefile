@@ -2,12 +2,13 @@
 # make test   environment, then all tests, with real servers, engines and a real browser
 # make faults  the long sweeps over faults
 # make check  format, lint, types, layers
+# make secure  dangerous calls, known holes of the locked packages (asks the registry), list of parts
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test faults check fix lock env system ceph clean
+.PHONY: demo test faults check secure fix lock env system ceph clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
@@ -26,6 +27,11 @@ check: env
 	$(BIN)/ruff check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+
+secure: env
+	$(BIN)/bandit -q -r sweetspot tasks flows -t B301,B302,B306,B310,B324,B506,B602,B614
+	mkdir -p out && $(BIN)/cyclonedx-py requirements requirements-cpu.lock --of JSON -o out/sbom.json
+	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements-cpu.lock
 
 fix: env
 	$(BIN)/ruff format .

@@ -184,7 +184,7 @@ def _wait_for(url: str, what: str) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         try:
-            with urllib.request.urlopen(url, timeout=5):
+            with urllib.request.urlopen(url, timeout=5):  # nosec B310: our own server on loopback
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)

@@ -2,10 +2,13 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -102,3 +105,36 @@ def test_imports_stay_light(root, module, absent):
     code = f"import sys, {module}; print([name for name in {absent!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_no_dangerous_call_is_in_the_source(root):
+    """Pickles, marshal, mktemp, foreign URL schemes, weak hashes, yaml.load, shells, torch.load."""
+    rules = "B301,B302,B306,B310,B324,B506,B602,B614"
+    command = [sys.executable, "-m", "bandit", "-q", "-r", "sweetspot", "tasks", "flows", "-t", rules]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+
+
+def test_the_list_of_parts_names_every_locked_package(root, tmp_path):
+    where = tmp_path / "sbom.json"
+    command = [
+        sys.executable,
+        "-m",
+        "cyclonedx_py",
+        "requirements",
+        "requirements-cpu.lock",
+        "--of",
+        "JSON",
+        "-o",
+        where,
+    ]
+    subprocess.run(command, cwd=root, check=True, capture_output=True)
+    parts = {canonicalize_name(part["name"]) for part in json.loads(where.read_text())["components"]}
+    assert set(locked(root, "requirements-cpu.lock")) == parts
+
+
+def test_no_package_runs_code_at_every_start_of_python(root):
+    """A `.pth` file in site-packages may run code; known ones only."""
+    folder = Path(sysconfig.get_paths()["purelib"])
+    running = {p.name for p in folder.glob("*.pth") if any(x.startswith("import ") for x in p.read_text().splitlines())}
+    assert running <= {"distutils-precedence.pth"}, running

@@ -245,10 +245,12 @@ def _flips_says(noun: str, typical: Outcome, missed: Sequence[str]) -> str:
         f"picking as many at random would catch {at_random}."
     )
     if not typical.flagged:
-        text = f"Hardly: of one in ten {noun} turned round on purpose none is flagged: nothing speaks against them."
+        text = (
+            f"No: if one in ten {noun} were turned round, none would be flagged, for nothing else speaks against them."
+        )
     if not missed:
         return f"{text} Every kind of damage that was planted raises an alarm."
-    return f"{text} No reliable alarm is raised by: {'; '.join(missed)}."
+    return f"{text} Planted and not noticed: {'; '.join(missed)}."
 
 
 def _figures(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, Figure]]:

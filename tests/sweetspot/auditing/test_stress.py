@@ -147,7 +147,7 @@ def test_where_nothing_could_show_an_error_the_page_says_so():
     assert flips.level == "look"
     assert flips.figures["uniform_30_recall"] == 0
     assert flips.figures["uniform_30_noticed_in_seeds"] == "0 of 3"
-    assert flips.says.startswith("Hardly: of one in ten labels turned round on purpose none is flagged")
+    assert flips.says.startswith("No: if one in ten labels were turned round, none would be flagged")
     assert "5\u00a0%, 10\u00a0%, 20\u00a0%, 30\u00a0% anywhere; " in flips.says
     assert "nothing in this data would give it away" in found["stress_random_labels"].says
     assert flips.figures["longer_wins_noticed_in_seeds"] == "3 of 3"

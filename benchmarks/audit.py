@@ -153,7 +153,7 @@ def _shingles(text: str) -> list[str]:
 
 
 def _rensa(texts: list[str]) -> int:
-    from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportAttributeAccessIssue]
+    from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
 
     index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=16)
     return _looked_up(texts, index, lambda grams: _filled(RMinHash(num_perm=PERMUTATIONS, seed=0), grams), index.query)
@@ -165,7 +165,7 @@ def _filled(minhash: Any, grams: list[str]) -> Any:
 
 
 def _datasketch(texts: list[str]) -> int:
-    from datasketch import MinHash, MinHashLSH
+    from datasketch import MinHash, MinHashLSH  # pyright: ignore[reportMissingImports]
 
     def sketch(grams: list[str]) -> Any:
         minhash = MinHash(num_perm=PERMUTATIONS, seed=1)

@@ -23,11 +23,6 @@ pytestmark = pytest.mark.timeout(1800)
 RUN_TIMEOUT_MS = 900_000
 GRACE_S = 30
 DATASET, PROMPTS, RESPONSES_PER_PROMPT, REJECTED = "from-the-form", 24, 12, "mu-sigma"
-HOSTILE = (
-    "<script>window.hit=1</script><img src=x onerror=window.hit=2>"
-    "<iframe srcdoc='<script>parent.hit=3</script>'></iframe>"
-    "[x](javascript:window.hit=4) ![y](http://beacon.example/p.png) "
-)
 STAGES = (
     "load_prompts sample_responses score_responses score_implicit "
     "validate clean_scores build_pairs select_pairs relabel_pairs"
@@ -233,27 +228,6 @@ def test_the_delivered_version_was_made_with_the_settings_of_the_form(finished):
     assert samples["prompt_id"].nunique() == PROMPTS
 
 
-def test_an_audit_of_hostile_votes_runs_nothing_in_the_artifact(page, served, finished):
-    rows = [
-        {"pair_id": f"{HOSTILE}{unit}", "annotator": f"{HOSTILE}{who}", "preference": (unit * who) % 2 + 1}
-        for unit in range(40)
-        for who in range(5)
-    ]
-    source = served.folder / "votes.jsonl"
-    source.write_text("\n".join(json.dumps(row) for row in rows))
-    start_run(served, {"dataset": "hostile", "source": str(source), "out": str(served.folder / "audit")}, flow="audit")
-    page.goto(f"{served.address}/artifacts/key/audit-hostile")
-    deadline = time.monotonic() + RUN_TIMEOUT_MS / 1000
-    while not page.get_by_text("annotator", exact=False).count():
-        assert time.monotonic() < deadline, (served.folder / "out" / "logs" / "worker.log").read_text()[-3000:]
-        time.sleep(2)
-        page.reload()
-        page.wait_for_load_state("networkidle")
-    page.screenshot(path=served.folder / "audit-artifact.png")
-    assert page.evaluate("window.hit") is None
-    assert not page.locator("main script, main img[src^=x], main iframe, main a[href^='javascript:']").count()
-
-
 def test_no_request_leaves_this_machine(finished, served, requests_made):
     assert len(requests_made) > 50
     hosts = {urlsplit(address.removeprefix("blob:")).netloc for address in requests_made if address[:5] != "data:"}
@@ -287,10 +261,10 @@ def test_stopping_before_it_is_up_leaves_no_process(make_served, sign):
     assert all_gone(served), served.alive()
 
 
-def start_run(served, config: dict, *, flow: str = "nightly") -> None:
-    """Start a flow's manual deployment through the server's API; settings that are not given keep their defaults."""
+def start_run(served, config: dict) -> None:
+    """Start nightly/manual through the server's API; settings that are not given keep their defaults."""
     api = f"{served.address}/api/deployments"
-    named = urllib.request.Request(f"{api}/name/{flow}/manual", headers=basic(served.login))
+    named = urllib.request.Request(f"{api}/name/nightly/manual", headers=basic(served.login))
     with urllib.request.urlopen(named) as answer:
         deployment = json.load(answer)["id"]
     body = json.dumps({"parameters": {"config": config}}).encode()

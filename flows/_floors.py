@@ -27,13 +27,14 @@ def refuse_old_versions() -> None:
     old = [
         f"{name} {found} is older than {floor}: {reason}"
         for name, (floor, reason) in FLOORS.items()
-        if (found := _installed(name)) is not None and Version(found) < Version(floor)
+        if (found := installed(name)) is not None and Version(found) < Version(floor)
     ]
     if old:
         raise ConfigError(f"{'; '.join(old)}. Install from the lock file, as `make env` does")
 
 
-def _installed(name: str) -> str | None:
+def installed(name: str) -> str | None:
+    """Version of a package; None where it is not installed."""
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

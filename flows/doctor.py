@@ -1,11 +1,11 @@
 """`doctor`: versions, engines, store, models and half-finished runs, each with what to do where it is not well."""
 
-import importlib.metadata
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rich.console import Console
 
+from flows._floors import installed
 from flows.running import needs, plan
 from sweetspot.config import Curate
 from sweetspot.configfile import load_config
@@ -78,10 +78,7 @@ def versions() -> Iterator[tuple[str, str]]:
 
 
 def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "missing"
+    return installed(package) or "missing"
 
 
 def _works(check: Callable[[], object]) -> bool:

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from sweetspot.delivery.facts import (
     Agreement,
@@ -120,6 +122,11 @@ def _lengths(tables: Mapping[str, TableRef]) -> LengthFacts:
     pairs = tables["pairs"].read(["pair_id", "chosen_id", "rejected_id"]).to_pandas()
     pairs = pairs[pairs["pair_id"].isin(tables["selected"].read(["pair_id"])["pair_id"].to_pylist())]
     chosen, rejected = (pairs[side].map(chars).to_numpy(dtype=float) for side in ("chosen_id", "rejected_id"))
+    return length_facts(chosen, rejected)
+
+
+def length_facts(chosen: NDArray[np.float64], rejected: NDArray[np.float64]) -> LengthFacts:
+    """Lengths in characters (Q,) of both sides, and how often the longer one was chosen."""
     bias = length_bias(chosen, rejected)
     sides = histograms({"chosen": chosen, "rejected": rejected})
     return LengthFacts(

@@ -99,6 +99,30 @@ class Content:
     ends: dict[str, int]
 
 
+def draft_manifest(
+    facts: Publication, files: list[FileEntry], *, dataset: str, version: str, **content: Any
+) -> Manifest:
+    """The manifest as far as it is known before it is published: who publishes what; `content` are its other fields.
+
+    The documents are made from it, so nothing in it may differ when an interrupted run is resumed.
+    """
+    return Manifest(
+        format_version=1,
+        dataset=dataset,
+        version=version,
+        parent_sha256=None,
+        nonce="draft",
+        run_id=facts.run_id,
+        logical_date=facts.logical_date,
+        created_utc=facts.created_utc,
+        code_commit=facts.code_commit,
+        lock_sha256=facts.lock_sha256 or None,
+        config=facts.config,
+        files=tuple(files),
+        **content,
+    )
+
+
 def publish_version(
     content: Content, facts: Publication, *, store_uri: str, dataset: str, private_key: str = ""
 ) -> DeliveredVersion:

@@ -13,11 +13,11 @@ from sweetspot.auditing.inspection import Inspection
 from sweetspot.auditing.tables import Votes
 from sweetspot.config import Audit
 from sweetspot.delivery.books import Book, IdSet
-from sweetspot.delivery.facts import LengthFacts, VersionFacts, column_facts, histograms
+from sweetspot.delivery.facts import VersionFacts, column_facts
 from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.errors import CheckError, ContractError
-from sweetspot.validation.bias import length_bias
-from tasks._publication import Content, Publication, publish_version, shards
+from tasks._facts import length_facts
+from tasks._publication import Content, Publication, draft_manifest, publish_version, shards
 from tasks._store import encode_table
 from tasks.audit_measure import Measured
 from tasks.audit_report import write_file
@@ -111,22 +111,14 @@ def _content(delivery: Delivery, books: tuple[Book, ...], publication: Publicati
     notes = tuple(note for note in (*inspected.estimate.warnings, *delivery.decisions.notes) if ": " in note)
 
     def draft(facts: Publication, files: list[FileEntry], version: str) -> Manifest:
-        return Manifest(
-            format_version=1,
+        return draft_manifest(
+            facts,
+            files,
             dataset=delivery.settings.dataset,
             version=version,
-            parent_sha256=None,
-            nonce="draft",
-            run_id=facts.run_id,
-            logical_date=facts.logical_date,
-            created_utc=facts.created_utc,
-            code_commit=facts.code_commit,
-            lock_sha256=facts.lock_sha256 or None,
-            config=facts.config,
             models={"estimator": inspected.estimate.method},
             sampling={},
             seeds={},
-            files=tuple(files),
             books=books,
             checks={"books": {"passed": True, "detail": "every row and every preference adds up"}},
             warnings=notes,
@@ -205,7 +197,6 @@ def _verdicts(delivery: Delivery) -> pa.Table:
 
 def _facts(delivery: Delivery, manifest: Manifest) -> VersionFacts:
     chosen, rejected = (np.array(side, dtype=np.float64) for side in zip(*delivery.lengths, strict=True))
-    bias, sides = length_bias(chosen, rejected), histograms({"chosen": chosen, "rejected": rejected})
     kept = delivery.decisions.kept
     rating = delivery.decisions.rating[kept]
     return VersionFacts(
@@ -215,14 +206,7 @@ def _facts(delivery: Delivery, manifest: Manifest) -> VersionFacts:
         flow="audit",
         license=delivery.settings.license,
         annotations="found",
-        lengths=LengthFacts(
-            chosen=sides["chosen"],
-            rejected=sides["rejected"],
-            unit="characters",
-            longer_chosen_rate=bias.longer_chosen_rate,
-            low=bias.interval[0],
-            high=bias.interval[1],
-        ),
+        lengths=length_facts(chosen, rejected),
         columns={
             name: column_facts(values)
             for name, values in (

@@ -12,7 +12,7 @@ from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
 from tasks._facts import gather_facts
-from tasks._publication import SHARD_ROWS, Content, DeliveredVersion, Publication, publish_version
+from tasks._publication import Content, DeliveredVersion, Publication, draft_manifest, publish_version, shards
 from tasks._tables import TableRef
 
 __all__ = ["DeliveredVersion", "Publication", "deliver_dataset"]
@@ -61,10 +61,7 @@ def _files(tables: Mapping[str, TableRef], dropped: pa.Table) -> Iterator[tuple[
         rows = delivered.filter(pa.array([name == split for name in splits], pa.bool_()))
         if split == "train" and not len(rows):
             raise CheckError("no training pair is left to deliver; see the dropped rows of select_pairs")
-        count = max(1, -(-len(rows) // SHARD_ROWS)) if len(rows) else 0
-        for shard in range(count):
-            part = rows.slice(shard * SHARD_ROWS, SHARD_ROWS).combine_chunks()
-            yield f"data/{split}-{shard:05d}-of-{count:05d}.parquet", part
+        yield from shards(split, len(rows), [rows])
     chunks = tables["responses"].chunks
     for index in range(chunks):
         yield f"samples/samples-{index:05d}-of-{chunks:05d}.parquet", _samples(tables, index)
@@ -99,23 +96,14 @@ def _manifest(
 ) -> Manifest:
     sampled = facts.config.get("prompts", {}).get("starts_from") != "responses"
     sampling = facts.config.get("sampling", {}) if sampled else {}
-    # The documents are made from this draft: nothing in it may differ when an interrupted run is resumed.
-    return Manifest(
-        format_version=1,
+    return draft_manifest(
+        facts,
+        files,
         dataset=dataset,
         version=version,
-        parent_sha256=None,
-        nonce="draft",
-        run_id=facts.run_id,
-        logical_date=facts.logical_date,
-        created_utc=facts.created_utc,
-        code_commit=facts.code_commit,
-        lock_sha256=facts.lock_sha256 or None,
-        config=facts.config,
         models=facts.models,
         sampling=sampling,
         seeds={"sampling": sampling["seed"]} if sampling else {},
-        files=tuple(files),
         books=tuple(Book.from_json(ref.book) for ref in tables.values()),
         checks={
             "books": {"passed": True, "detail": "every stage's ids add up"},

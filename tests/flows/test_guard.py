@@ -136,7 +136,7 @@ def test_below_a_floor_is_refused_with_its_reason(name, monkeypatch):
     parts = [int(part) for part in floor.split(".")]
     below = f"{parts[0]}.{parts[1] - 1}.99" if parts[2] == 0 else f"{parts[0]}.{parts[1]}.{parts[2] - 1}"
     for installed, too_old in ((below, True), (floor, False), (f"{floor}rc1", True), (f"{floor}+cpu", False)):
-        monkeypatch.setattr(flows._floors, "_installed", {name: installed}.get)
+        monkeypatch.setattr(flows._floors, "installed", {name: installed}.get)
         if too_old:
             with pytest.raises(ConfigError, match=re.escape(f"{name} {installed} is older than {floor}: {reason}")):
                 refuse_old_versions()

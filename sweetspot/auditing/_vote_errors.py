@@ -12,7 +12,7 @@ from sweetspot.errors import ContractError, ConvergenceError
 from sweetspot.ranking import flip_mixture
 from sweetspot.validation._votes import Votes as CountedVotes
 from sweetspot.validation._votes import votes_of
-from sweetspot.validation.aggregation import FEW_LABELS, FEW_RATERS, fit_votes
+from sweetspot.validation.aggregation import FEW_LABELS, FEW_RATERS, fit_like_the_crowd
 
 FEW_VOTES = 3
 """Votes per pair from which swapped pairs can be told from close ones (cleaning.md §2.6)."""
@@ -32,7 +32,8 @@ def estimate_votes(votes: Votes) -> Estimate:
     """Aggregated labels of units and how likely each is wrong.
 
     Items that meet again and again, with three votes per pair or more: flip mixture. Three annotators or more that
-    overlap: Dawid-Skene, its certainty lowered by how far the annotators err together. Else a majority, or nothing.
+    overlap: Dawid-Skene, each annotator drawn towards the crowd, its certainty lowered by how far the annotators err
+    together. Else a majority, or nothing.
     """
     per_unit = votes.counts().sum(axis=1)
     median = float(np.median(per_unit[per_unit > 0])) if per_unit.any() else 0.0
@@ -130,7 +131,7 @@ def _modelled(votes: Votes) -> Estimate:
     shape = (len(votes.units), len(votes.raters), len(votes.classes))
     unit, rater, code = (np.repeat(column, votes.count) for column in (votes.unit, votes.rater, votes.code))
     counted = votes_of(unit, rater, code, shape=shape)
-    fit = fit_votes(counted, max_iter=1000, tol=1e-4)
+    fit = fit_like_the_crowd(counted, max_iter=1000, tol=1e-4)
     dependence = error_correlation(fit.probability, fit.confusion, votes)
     probability = _resampled(fit.probability, (unit, rater, code), shape, dependence)
     wrong = 1.0 - probability.max(axis=1)
@@ -138,8 +139,9 @@ def _modelled(votes: Votes) -> Estimate:
     accuracy = np.einsum("k,rkk->r", fit.class_prior, fit.confusion)
     accuracy[counted.per_rater == 0] = np.nan
     why = (
-        f"{len(votes.raters)} annotators overlap, so each one's error rate can be told from the others (Dawid-Skene); "
-        f"their errors correlate by {dependence:.2f}, which lowers the certainty of many equal votes"
+        f"{len(votes.raters)} annotators overlap, so each one's error rate can be told from the others (Dawid-Skene, "
+        "where an annotator with few votes counts as a typical one); their errors correlate by "
+        f"{dependence:.2f}, which lowers the certainty of many equal votes"
     )
     few = int(np.sum(counted.per_rater < FEW_LABELS))
     notes = tuple(w for w in fit.warnings if not w.startswith("few_labels"))
@@ -204,7 +206,7 @@ def _resampled(
         stays = (rng.permutation(shape[1]) < max(FEW_RATERS, round(RESAMPLED_SHARE * shape[1])))[rater]
         again = votes_of(unit[stays], rater[stays], code[stays], shape=shape)
         try:
-            fit = fit_votes(again, max_iter=1000, tol=1e-3)
+            fit = fit_like_the_crowd(again, max_iter=1000, tol=1e-3)
         except (ConvergenceError, ContractError):
             continue  # a draw of hardly any votes says nothing
         total = total + _tempered(fit.probability, again, dependence)

@@ -12,6 +12,7 @@ from sweetspot.auditing._estimate import Estimate
 FloatArray = NDArray[np.float64]
 
 FEW_TRUTHS = 30
+FOLDS = 5
 _LEAST = 1e-6
 
 
@@ -20,7 +21,9 @@ def earned(found: Estimate, gold: NDArray[np.int64] | None) -> Estimate:
 
     The chance to be right becomes min(p, sigma(a logit(p) + b)) with a >= 0; a and b maximise the likelihood on the
     units of known truth, whose right and wrong answers count with Platt's targets (k + 1) / (k + 2) and 1 / (k + 2).
-    Annotators who share a mistake agree with each other, so without a truth nothing can tell how certain they may be.
+    A unit of known truth gets a and b of the other four fifths of the known truths: comparing its certainty with its
+    truth is then a fair test. Annotators who share a mistake agree with each other, so without a truth nothing can tell
+    how certain they may be.
 
     Args:
         found: of aggregated labels, n units.
@@ -41,13 +44,24 @@ def earned(found: Estimate, gold: NDArray[np.int64] | None) -> Estimate:
         note = "uncalibrated: no known truth confirms these probabilities; annotators who err together look certain"
         return replace(found, warnings=(*found.warnings, note))
     claimed = np.clip(1 - found.error_probability, _LEAST, 1 - _LEAST)
-    slope, offset = _platt(logit(claimed[known]), (found.label == gold)[known])
-    wrong = np.where(there, 1 - np.minimum(claimed, expit(slope * logit(claimed) + offset)), np.nan)
+    borne_out = _borne_out(logit(claimed), found.label == gold, np.flatnonzero(known))
+    wrong = np.where(there, 1 - np.minimum(claimed, borne_out), np.nan)
     before, after = float(claimed[known].mean()), 1 - float(wrong[known].mean())
     note = (
         f"tempered: by {int(known.sum())} known truths the mean certainty was lowered from {before:.1%} to {after:.1%}"
     )
     return replace(found, error_probability=wrong, warnings=(*found.warnings, note))
+
+
+def _borne_out(x: FloatArray, right: NDArray[np.bool_], known: NDArray[np.int64]) -> FloatArray:
+    """Chance of every label to be right by the known truths, for each of those by the other folds of them."""
+    slope, offset = _platt(x[known], right[known])
+    chance = expit(slope * x + offset)
+    fold = np.arange(known.size) % FOLDS
+    for k in range(FOLDS):
+        slope, offset = _platt(x[known[fold != k]], right[known[fold != k]])
+        chance[known[fold == k]] = expit(slope * x[known[fold == k]] + offset)
+    return chance
 
 
 def _platt(x: FloatArray, right: NDArray[np.bool_]) -> tuple[float, float]:

@@ -75,10 +75,11 @@ class Coding:
 def coding_of(values: Iterable[Any]) -> Coding | None:
     """How a column prefers one of two items; None where its entries are classes of another kind.
 
-    0 and 1 alone do not say which item is meant, so they are taken for plain classes.
+    0 and 1 alone do not say which item is meant, so they are taken for plain classes; so are codes with both 0 and 3,
+    which would both have to be ties.
     """
     seen = {_plain(value) for value in values} - _NONE
-    if not seen or seen in ({"0", "1"}, {"0"}):
+    if not seen or seen in ({"0", "1"}, {"0"}) or seen >= {"0", "3"}:
         return None
     if seen <= _FIRST | _SECOND | _TIE and seen & (_FIRST | _SECOND):
         return Coding()

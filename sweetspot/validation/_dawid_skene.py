@@ -20,6 +20,30 @@ _EXTRAPOLATION_FLOOR = 1e-12
 
 
 @dataclass(frozen=True)
+class Beforehand:
+    """What is held of all raters before their labels are read.
+
+    Attributes:
+        pseudo: (q, q) labels [true, given] that every rater is taken to have given already.
+        mirrored: every item is also taken in with its classes renamed in every other way, so that no model can learn
+            that one class is commoner, or easier, than another: one accuracy per rater remains.
+    """
+
+    pseudo: NDArray[np.float64]
+    mirrored: bool = False
+
+    def shared_among_names(self, model: "Model") -> "Model":
+        """The mean of a model over all renamings of the classes; the model itself if they are not mirrored."""
+        if not self.mirrored:
+            return model
+        q = model.prior.size
+        right = np.einsum("rkk->r", model.confusion) / q
+        wrong = (model.confusion.sum(axis=(1, 2)) - q * right) / max(1, q * (q - 1))
+        confusion = np.where(np.eye(q, dtype=np.bool_), right[:, None, None], wrong[:, None, None])
+        return Model(confusion, np.full(q, 1.0 / q))
+
+
+@dataclass(frozen=True)
 class Model:
     """Parameters: what raters do with each class, and how common the classes are."""
 
@@ -37,12 +61,13 @@ class Model:
         return Model(confusion / confusion.sum(axis=2, keepdims=True), prior / prior.sum())
 
 
-def maximise(truth: NDArray[np.float64], votes: Votes) -> Model:
+def maximise(truth: NDArray[np.float64], votes: Votes, held: Beforehand | None = None) -> Model:
     """The most probable model given the class probabilities of the items, (items, q)."""
     q = truth.shape[1]
-    expected = (votes.given.T @ truth).reshape(-1, q, q).transpose(0, 2, 1) + np.eye(q)
-    prior = truth[votes.labelled].mean(axis=0)
-    return Model(expected / expected.sum(axis=2, keepdims=True), prior / prior.sum())
+    held = held or Beforehand(np.eye(q))
+    counted = (votes.given.T @ truth).reshape(-1, q, q).transpose(0, 2, 1)
+    both = held.shared_among_names(Model(counted + held.pseudo, truth[votes.labelled].mean(axis=0)))
+    return Model(both.confusion / both.confusion.sum(axis=2, keepdims=True), both.prior / both.prior.sum())
 
 
 def _log_joint(model: Model, votes: Votes) -> NDArray[np.float64]:
@@ -62,15 +87,19 @@ def expect(model: Model, votes: Votes) -> NDArray[np.float64]:
     return truth
 
 
-def log_posterior(model: Model, votes: Votes) -> float:
-    """Log likelihood of the labels plus the log prior sum_r sum_k log c_r[k, k], what EM raises at every step."""
+def log_posterior(model: Model, votes: Votes, held: Beforehand | None = None) -> float:
+    """Log likelihood of the labels plus the log prior sum_r sum_kl pseudo[k, l] log c_r[k, l], which EM only raises."""
+    held = held or Beforehand(np.eye(model.prior.size))
     joint = _log_joint(model, votes)[votes.labelled]
     top = joint.max(axis=1)
     likelihood = np.sum(top + np.log(np.exp(joint - top[:, None]).sum(axis=1)))
-    return float(likelihood + np.sum(np.log(np.diagonal(model.confusion, axis1=1, axis2=2))))
+    believed = held.pseudo > 0
+    return float(likelihood + np.sum(held.pseudo[believed] * np.log(model.confusion[:, believed])))
 
 
-def fit(votes: Votes, max_iter: int, tol: float) -> tuple[Model, NDArray[np.float64], int]:
+def fit(
+    votes: Votes, max_iter: int, tol: float, held: Beforehand | None = None
+) -> tuple[Model, NDArray[np.float64], int]:
     """Iterate from the vote shares until an EM step moves no class probability by more than `tol`.
 
     Returns:
@@ -79,29 +108,29 @@ def fit(votes: Votes, max_iter: int, tol: float) -> tuple[Model, NDArray[np.floa
     truth = votes.shares()
     change = np.inf
     for iteration in range(1, max_iter + 1):
-        model = maximise(truth, votes)
+        model = maximise(truth, votes, held)
         moved = expect(model, votes)
         change = float(np.abs(moved - truth).max())
         if change <= tol:
             return model, moved, iteration
-        truth = moved if iteration <= PLAIN_STEPS else expect(_extrapolated(model, moved, votes), votes)
+        truth = moved if iteration <= PLAIN_STEPS else expect(_extrapolated(model, moved, votes, held), votes)
     raise ConvergenceError(
         f"dawid_skene: class probabilities still move by {change:.3g} after {max_iter} iterations, "
         f"expected <= {tol:g}; raise max_iter or loosen tol."
     )
 
 
-def _extrapolated(start: Model, moved: NDArray[np.float64], votes: Votes) -> Model:
+def _extrapolated(start: Model, moved: NDArray[np.float64], votes: Votes, held: Beforehand | None) -> Model:
     """Two EM steps from `start` and a squared leap in their direction, shortened or dropped if it climbs less."""
-    one = maximise(moved, votes)
-    two = maximise(expect(one, votes), votes)
+    one = maximise(moved, votes, held)
+    two = maximise(expect(one, votes), votes, held)
     origin = start.flat()
     first = one.flat() - origin
     bend = two.flat() - one.flat() - first
     length = max(1.0, float(np.linalg.norm(first)) / max(float(np.linalg.norm(bend)), _LOG_FLOOR))
-    reached = log_posterior(two, votes)
+    reached = log_posterior(two, votes, held)
     for leap in (length, (length + 1.0) / 2.0, math.sqrt(length)):
         candidate = start.at(origin + 2.0 * leap * first + leap * leap * bend)
-        if log_posterior(candidate, votes) >= reached:
+        if log_posterior(candidate, votes, held) >= reached:
             return candidate
     return two

@@ -28,6 +28,11 @@ class Votes:
         most = self.counts.max(axis=1, keepdims=True, initial=0)
         return self.labelled & ((self.counts == most).sum(axis=1) > 1)
 
+    def of_one_rater(self) -> "Votes":
+        """The same votes, all given by the same rater."""
+        total = np.array([self.per_rater.sum()], dtype=np.int64)
+        return Votes(csr_array(self.counts.astype(np.float64)), self.counts, total)
+
     def shares(self) -> NDArray[np.float64]:
         """Share of the votes per class, (items, q); uniform without votes."""
         total = self.counts.sum(axis=1, keepdims=True)

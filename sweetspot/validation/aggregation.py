@@ -17,6 +17,8 @@ from sweetspot.validation._votes import Votes, read_votes
 
 FEW_RATERS = 3
 FEW_LABELS = 20
+CROWD_LABELS = 100.0
+"""Labels of a typical rater that stand beside each rater's own in `fit_like_the_crowd`."""
 _EQUAL = 1e-9
 
 
@@ -106,13 +108,60 @@ def dawid_skene(
 
 def fit_votes(votes: Votes, *, max_iter: int = 200, tol: float = 1e-6) -> DawidSkene:
     """`dawid_skene` of votes that are counted already: no (items, raters) table is made, so large crowds fit."""
+    return _fitted(votes, max_iter, tol, None)
+
+
+def fit_like_the_crowd(
+    votes: Votes, *, crowd_labels: float = CROWD_LABELS, max_iter: int = 200, tol: float = 1e-6
+) -> DawidSkene:
+    """Dawid-Skene for weak crowds: a rater departs from the typical one only as far as its own labels bear it out.
+
+    Where raters are hardly better than a coin or gave few labels each, `dawid_skene` reads luck as skill and is worse
+    than the majority. Here a rater has one accuracy for all classes, and no class is commoner than another: the same
+    fit as to all items together with their copies under every renaming of the classes. The votes are first taken for
+    those of one typical rater, whose accuracy a comes out; then
+
+        a_r = (sum over items of T[item, label of r] + crowd_labels a) / (labels of r + crowd_labels)
+
+    A rater with as many labels as `crowd_labels` counts half by its own and half by the crowd's. With `crowd_labels`
+    towards infinity all votes weigh the same, which is the majority.
+
+    Args:
+        votes: counted votes.
+        crowd_labels: > 0.
+        max_iter: upper bound on EM iterations of each of the two fits, >= 1.
+        tol: as in `dawid_skene`.
+
+    Returns:
+        As `dawid_skene`, with uniform `class_prior`; `iterations` are those of the second fit.
+
+    Raises:
+        ContractError: no label at all; `crowd_labels` or `tol` is not > 0.
+        ConvergenceError: a fit still moves after `max_iter` iterations.
+
+    References:
+        Dawid, Skene (1979), Applied Statistics 28(1); with one accuracy per rater the one-coin model of Zhang, Chen,
+        Zhou, Jordan (2016), Spectral methods meet EM, Journal of Machine Learning Research 17(102).
+
+    Notes:
+        Unlike the papers, accuracies are drawn towards the crowd's (a Beta prior with that mean). On planted crowds
+        `crowd_labels` from 100 to 300 never did worse than the majority; 30 was too few for raters right in 60 %.
+    """
+    if not (float_array(crowd_labels, "crowd_labels", ndim=0) > 0):
+        raise ContractError(f"crowd_labels: got {crowd_labels}, expected a number > 0.")
+    q = votes.counts.shape[1]
+    typical = _fitted(votes.of_one_rater(), max_iter, tol, _dawid_skene.Beforehand(np.eye(q), mirrored=True))
+    pseudo = crowd_labels / q * typical.confusion[0]
+    return _fitted(votes, max_iter, tol, _dawid_skene.Beforehand(pseudo, mirrored=True))
+
+
+def _fitted(votes: Votes, max_iter: int, tol: float, held: _dawid_skene.Beforehand | None) -> DawidSkene:
     max_iter = whole_number(max_iter, "max_iter", at_least=1)
     if isinstance(tol, bool | np.bool_) or float_array(tol, "tol", ndim=0) <= 0:
         raise ContractError(f"tol: got {tol}, expected a number > 0.")
-    tolerance = float(tol)
     if not votes.labelled.any():
         raise ContractError(f"labels: none of the {votes.counts.shape[0]} items has a label; expected at least one.")
-    model, probability, iterations = _dawid_skene.fit(votes, max_iter, tolerance)
+    model, probability, iterations = _dawid_skene.fit(votes, max_iter, float(tol), held)
     names = _names_of_the_majority(probability, votes)
     probability = probability[:, names]
     return DawidSkene(

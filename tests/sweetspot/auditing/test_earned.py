@@ -42,8 +42,28 @@ def test_unknown_truths_decide_nothing_and_are_lowered_too():
     found.error_probability[0] = np.nan
     after = earned(found, gold)
     assert np.isnan(after.error_probability[0])
-    assert after.error_probability[300] == pytest.approx(after.error_probability[1])
+    assert after.error_probability[300] == pytest.approx(after.error_probability[1], abs=0.05)
     assert np.array_equal(after.label, found.label)
+
+
+def test_a_truth_has_no_part_in_the_certainty_of_its_own_unit():
+    found, gold = drawn(60, 0.95, 0.6)
+    other = gold.copy()
+    other[7] = 1 - other[7]
+    one, two = (earned(found, truth).error_probability for truth in (gold, other))
+    assert one[7] == two[7]
+    assert (one != two).sum() == 48  # the other four fifths see the changed truth
+
+
+def test_certainty_made_of_noise_is_not_borne_out_by_the_truths_it_was_lowered_to():
+    rng = np.random.default_rng(5)
+    claimed, gaps = rng.uniform(0.6, 0.999, (200, 40)), []
+    for row in claimed:
+        label = np.zeros(40, dtype=np.int64)
+        gold = (rng.random(40) < 0.5).astype(np.int64)
+        after = earned(Estimate(1 - row, label, "dawid_skene", "why"), gold)
+        gaps.append(1 - after.error_probability.mean() - np.mean(gold == label))
+    assert np.mean(gaps) == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize("known", [None, 0, 29])

@@ -11,6 +11,7 @@ from sweetspot.auditing.estimate import (
     fit_margin_noise,
 )
 from sweetspot.validation._votes import votes_of as votes_of_counts
+from sweetspot.validation.aggregation import dawid_skene
 
 
 def test_reliable_annotators_outvote_a_careless_majority():
@@ -20,6 +21,46 @@ def test_reliable_annotators_outvote_a_careless_majority():
     assert found.method == "dawid_skene"
     assert (found.label == truth).mean() > (majority == truth).mean() + 0.03
     assert found.rater_accuracy[:2].min() > 0.9 > 0.65 > found.rater_accuracy[2:].max()
+
+
+def sparse_crowd(rng, n, raters, votes, accuracy, classes=2):
+    """True classes and a table in which each unit has some votes of random raters, NaN elsewhere."""
+    truth = rng.integers(0, classes, n)
+    table = np.full((n, raters), np.nan)
+    for unit in range(n):
+        who = rng.permutation(raters)[:votes]
+        right = rng.random(votes) < np.asarray(accuracy)[who]
+        table[unit, who] = np.where(right, truth[unit], (truth[unit] + rng.integers(1, classes, votes)) % classes)
+    return truth, table
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_weak_crowd_is_never_worse_than_its_majority_by_more_than_luck(classes):
+    lost, changed, plain_lost = 0.0, 0, 0.0
+    shapes = [(30, 7, 0.6), (40, 5, 0.65), (60, 3, 0.7), (200, 5, 0.7)]
+    for seed, (raters, votes, accuracy) in enumerate(shapes):
+        rng = np.random.default_rng(seed)
+        truth, table = sparse_crowd(rng, 400, raters, votes, np.full(raters, accuracy), classes)
+        counts = np.stack([(table == k).sum(axis=1) for k in range(classes)], axis=1)
+        most = counts == counts.max(axis=1, keepdims=True)
+        majority = most[np.arange(400), truth] / most.sum(axis=1)  # a tied vote is right as often as a draw
+        mine = estimate_votes(votes_of(table, classes=classes)).label == truth
+        lost += float(majority.sum() - mine.sum())
+        changed += int((mine != majority).sum())
+        plain = dawid_skene(table, n_classes=classes, max_iter=2000, tol=1e-4).label == truth
+        plain_lost += float(majority.sum() - plain.sum())
+    assert lost <= 2 * np.sqrt(changed)
+    assert plain_lost > 60  # the model without shrinkage does read luck as skill here
+
+
+def test_raters_of_unequal_skill_are_told_apart_when_each_unit_has_few_votes():
+    rng = np.random.default_rng(11)
+    accuracy = np.where(np.arange(20) % 3 == 0, 0.95, 0.55)
+    truth, table = sparse_crowd(rng, 500, 20, 5, accuracy)
+    found = estimate_votes(votes_of(table))
+    majority = (np.nanmean(table, axis=1) > 0.5).astype(int)
+    assert np.mean(found.label != truth) < 0.7 * np.mean(majority != truth)
+    assert np.corrcoef(found.rater_accuracy, accuracy)[0, 1] > 0.9
 
 
 @pytest.mark.parametrize(("raters", "accuracy"), [(7, 0.7), (3, 0.8), (15, 0.65), (5, 0.9)])

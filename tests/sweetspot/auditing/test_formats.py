@@ -151,7 +151,7 @@ def test_votes_are_understood_in_many_words(values, first, second, tie):
     assert coding.code("-1") is None
 
 
-@pytest.mark.parametrize("values", [["0", "1"], ["happy", "sad"], [], ["tie"], [0.5, 7.0]])
+@pytest.mark.parametrize("values", [["0", "1"], ["happy", "sad"], [], ["tie"], [0.5, 7.0], ["0", "1", "2", "3"]])
 def test_votes_that_do_not_name_a_side_are_plain_classes(values):
     assert coding_of(values) is None
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sweetspot.errors import ContractError, ConvergenceError
 from sweetspot.validation import _dawid_skene
 from sweetspot.validation._votes import read_votes
-from sweetspot.validation.aggregation import dawid_skene, majority
+from sweetspot.validation.aggregation import dawid_skene, fit_like_the_crowd, majority
 
 DATA = Path(__file__).resolve().parents[4] / "shared" / "data"
 NAN = math.nan
@@ -328,3 +328,58 @@ def test_a_tolerance_that_is_no_number_is_refused():
     for tol in (True, "1e-6", None):
         with pytest.raises(ContractError, match="tol: "):
             dawid_skene([[0, 1, 1]], tol=tol)
+
+
+def test_the_crowd_fit_is_a_fixed_point_of_its_own_formula():
+    _, labels = planted(150, [0.95, 0.7, 0.6, 0.6, 0.55], q=3, missing=0.3, seed=12)
+    votes = read_votes(labels, 3)
+    result = fit_like_the_crowd(votes, crowd_labels=40, max_iter=1000, tol=1e-10)
+    one_rater = [[label for label in row if label == label] for row in labels]
+    crowd = 0.7
+    for _ in range(200):  # one typical rater: EM for a single accuracy, written vote by vote
+        right = 0.0
+        for row in one_rater:
+            odds = np.array([math.prod(crowd if k == label else (1 - crowd) / 2 for label in row) for k in range(3)])
+            right += sum(odds[int(label)] for label in row) / odds.sum()
+        crowd = (right + 3) / (sum(map(len, one_rater)) + 3)
+    for rater in range(5):
+        given = np.flatnonzero(~np.isnan(labels[:, rater]))
+        right = result.probability[given, labels[given, rater].astype(int)].sum()
+        accuracy = (right + 40 * crowd) / (given.size + 40)
+        assert result.confusion[rater, 1, 1] == pytest.approx(accuracy, abs=1e-6)
+        assert result.confusion[rater, 1, 2] == pytest.approx((1 - accuracy) / 2, abs=1e-6)
+    assert result.class_prior.tolist() == pytest.approx([1 / 3] * 3)
+
+
+def test_the_crowd_fit_is_that_of_the_items_and_their_swapped_copies():
+    _, labels = planted(120, [0.9, 0.7, 0.6, 0.55], missing=0.3, seed=13)
+    once, twice = read_votes(labels, 2), read_votes(np.vstack([labels, 1 - labels]), 2)
+    pseudo = np.array([[30.0, 12.0], [12.0, 30.0]])
+    mine = _dawid_skene.fit(once, 1000, 1e-9, _dawid_skene.Beforehand(pseudo, mirrored=True))
+    doubled = _dawid_skene.fit(twice, 1000, 1e-9, _dawid_skene.Beforehand(2 * pseudo))
+    np.testing.assert_allclose(mine[1], doubled[1][:120], atol=1e-6)
+    np.testing.assert_allclose(mine[0].confusion, doubled[0].confusion, atol=1e-6)
+    mirrored = _dawid_skene.Beforehand(pseudo, mirrored=True)
+    assert _dawid_skene.log_posterior(mine[0], once, mirrored) == pytest.approx(
+        _dawid_skene.log_posterior(doubled[0], twice, _dawid_skene.Beforehand(2 * pseudo)) / 2, abs=1e-6
+    )
+
+
+def test_drawn_to_the_crowd_without_end_all_votes_weigh_the_same():
+    _, labels = planted(300, [0.95, 0.6, 0.6, 0.6, 0.55], seed=14)
+    votes = read_votes(labels, 2)
+    assert np.array_equal(fit_like_the_crowd(votes, crowd_labels=1e9).label, majority(labels).label)
+    assert not np.array_equal(fit_like_the_crowd(votes, crowd_labels=10).label, majority(labels).label)
+
+
+def test_names_of_the_classes_mean_nothing_to_the_crowd_fit():
+    _, labels = planted(200, [0.8, 0.7, 0.6, 0.6], q=3, missing=0.2, seed=15)
+    base = fit_like_the_crowd(read_votes(labels, 3))
+    renamed = fit_like_the_crowd(read_votes((labels + 1) % 3, 3))
+    np.testing.assert_allclose(renamed.probability[:, [1, 2, 0]], base.probability, atol=1e-5)
+
+
+@pytest.mark.parametrize("crowd_labels", [0, -1.0])
+def test_the_crowd_must_weigh_something(crowd_labels):
+    with pytest.raises(ContractError, match=r"crowd_labels: got .*, expected a number > 0"):
+        fit_like_the_crowd(read_votes([[0, 1, 1]], 2), crowd_labels=crowd_labels)

@@ -1,16 +1,40 @@
 """Aggregated labels against known truth, where the data has some: accuracy, and whether the certainty is earned."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from sweetspot.auditing.checks._shares import interval, not_checked
 from sweetspot.auditing.estimate import Estimate
-from sweetspot.auditing.findings import Bars, Curves, Finding
+from sweetspot.auditing.findings import Bars, Curves, Figure, Finding, Level
 from sweetspot.auditing.tables import Votes
 from sweetspot.validation.aggregation import FEW_LABELS
 
 TITLE = "Are the aggregated labels right?"
 BINS = 8
+_BY_LUCK = 0.05
+
+
+@dataclass(frozen=True)
+class _Best:
+    """The most accurate annotator with enough votes on units of known truth.
+
+    Attributes:
+        name: of the annotator.
+        accuracy: share of its votes there that are right.
+        votes: how many those are.
+        together: share of the aggregated labels of the same units that are right.
+        beats: on those units it is right more often than the aggregated labels, beyond luck and beyond having been
+            picked as the best of many.
+    """
+
+    name: str
+    accuracy: float
+    votes: int
+    together: float
+    beats: bool
 
 
 def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
@@ -21,61 +45,84 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         )
     there = votes.gold >= 0
     n = int(there.sum())
-    counts = votes.counts()
-    top = counts.max(axis=1, keepdims=True)
-    winners = counts == top
-    # A tied vote is right as often as a fair draw among the tied classes.
-    majority = winners[np.arange(len(counts)), np.maximum(votes.gold, 0)] / winners.sum(axis=1)
-    right = (found.label == votes.gold)[there]
-    name, single, single_n = _best_annotator(votes)
-    figures = {
+    truths = np.unique(votes.gold[there], return_counts=True)[1]
+    coin = 1.0 / max(2, truths.size)
+    # A label left open is right as often as a guess among the classes that are ever true.
+    right = np.where(found.label < 0, coin, found.label == votes.gold)
+    best = _best_annotator(votes, right)
+    accuracy, counted = float(right[there].mean()), float(_majority_right(votes)[there].mean())
+    claimed = float(1 - np.nanmean(found.error_probability[there]))
+    figures: dict[str, Figure] = {
         "units_with_truth": n,
-        "estimate_accuracy": float(right.mean()),
-        "majority_accuracy": float(majority[there].mean()),
-        "best_annotator_accuracy": single,
-        "best_annotator": name,
-        "claimed_accuracy": float(1 - np.nanmean(found.error_probability[there])),
+        "left_open": int(np.sum(found.label[there] < 0)),
+        "estimate_accuracy": accuracy,
+        "majority_accuracy": counted,
+        "best_annotator_accuracy": best.accuracy,
+        "best_annotator": best.name,
+        "estimate_accuracy_where_the_best_voted": best.together,
+        "claimed_accuracy": claimed,
     }
-    low, high = interval(int(right.sum()), n)
-    helps = figures["estimate_accuracy"] >= figures["majority_accuracy"] - 1e-9
-    # Guessing is among the classes that are ever true; nobody guesses a tie where none is.
-    chance = 1.0 / max(2, np.unique(votes.gold[there]).size)
-    level = "bad" if high < figures["claimed_accuracy"] or low <= chance else "ok" if helps else "look"
-    verdict = (
-        "It cannot be told from guessing: aggregation does not help here."
-        if low <= chance
-        else "It claims more certainty than it has."
-        if high < figures["claimed_accuracy"]
-        else "Its certainty is earned."
-    )
+    low, high = interval(round(float(right[there].sum())), n)
+    # What naming the commonest class every time would reach, without any vote.
+    blind = max(coin, float(truths.max()) / n)
+    level: Level = "ok" if accuracy >= counted - 1e-9 and not best.beats else "look"
+    if high < claimed or low <= blind:
+        level = "bad"
     says = (
-        f"Of {n} units with known truth the estimate is right in {figures['estimate_accuracy']:.1%}, a plain majority "
-        "in "
-        f"{figures['majority_accuracy']:.1%}, the best single annotator ({single_n} votes) in {single:.1%}. {verdict}"
+        f"Of {n} units with known truth the estimate is right in {accuracy:.1%}, a plain majority in {counted:.1%}, "
+        f"the best single annotator in {best.accuracy:.1%} of its {best.votes} votes (where the estimate is right in "
+        f"{best.together:.1%}). "
+        f"{_judgement(low <= blind, high < claimed, best)}"
     )
     chart = Bars(
         ("estimate", "majority", "best annotator"),
-        (figures["estimate_accuracy"], figures["majority_accuracy"], single),
+        (accuracy, counted, best.accuracy),
         "share of known labels that are right",
-        reference=chance,
+        reference=blind,
     )
-    charts = (chart, _calibration(1 - found.error_probability[there], right))
+    charts = (chart, _calibration(1 - found.error_probability[there], right[there]))
     return (Finding("against_gold", TITLE, level, says, figures, {"estimate_accuracy": (low, high)}, charts),)
 
 
-def _best_annotator(votes: Votes) -> tuple[str, float, int]:
-    """Name, accuracy and votes of the most accurate annotator with enough votes on units of known truth."""
+def _judgement(blind: bool, boasts: bool, best: _Best) -> str:
+    alone = f"{best.name} alone is right more often than all annotators together" if best.beats else ""
+    if blind:
+        because = f", and {alone}" if alone else ""
+        return f"It cannot be told from guessing{because}: aggregation does not help here."
+    certainty = "It claims more certainty than it has." if boasts else "Its certainty is earned."
+    return f"{certainty} Still, {alone}: where it can be asked, ask it." if alone else certainty
+
+
+def _majority_right(votes: Votes) -> NDArray[np.float64]:
+    """Chance that the majority names the true class, (units,): a tied vote is a fair draw among the tied classes."""
+    assert votes.gold is not None
+    counts = votes.counts()
+    winners = counts == counts.max(axis=1, keepdims=True)
+    return winners[np.arange(len(counts)), np.maximum(votes.gold, 0)] / winners.sum(axis=1)
+
+
+def _best_annotator(votes: Votes, right: NDArray[np.float64]) -> _Best:
+    """The most accurate annotator, compared with the aggregated labels of the units it voted on; right is (units,)."""
     assert votes.gold is not None
     known = votes.gold[votes.unit] >= 0
     n = len(votes.raters)
     given = np.bincount(votes.rater[known], minlength=n)
-    right = np.bincount(votes.rater[known & (votes.code == votes.gold[votes.unit])], minlength=n)
-    accuracy = np.where(given >= min(FEW_LABELS, int(given.max())), right / np.maximum(given, 1), -1.0)
+    hits = votes.code == votes.gold[votes.unit]
+    enough = given >= min(FEW_LABELS, int(given.max()))
+    share = np.bincount(votes.rater[known & hits], minlength=n) / np.maximum(given, 1)
+    accuracy = np.where(enough, share, -1.0)
     best = int(accuracy.argmax())
-    return votes.raters[best], float(accuracy[best]), int(given[best])
+    mine = known & (votes.rater == best)
+    gain = hits[mine] - right[votes.unit[mine]]
+    # Score test of paired differences; the bar is raised to that of the best of so many.
+    bar = float(ndtri(1 - _BY_LUCK / int(enough.sum())))
+    beats = float(gain.sum()) > bar * float(np.sqrt(np.sum(gain**2)))
+    return _Best(
+        votes.raters[best], float(accuracy[best]), int(given[best]), float(right[votes.unit[mine]].mean()), beats
+    )
 
 
-def _calibration(claimed: NDArray[np.float64], right: NDArray[np.bool_]) -> Curves:
+def _calibration(claimed: NDArray[np.float64], right: NDArray[np.float64]) -> Curves:
     """True share of right labels by claimed probability, in bins of equal size."""
     known = np.flatnonzero(~np.isnan(claimed))
     order = known[np.argsort(claimed[known], kind="stable")]

@@ -45,6 +45,37 @@ def test_known_truth_shows_certainty_that_is_not_earned():
     assert "does not help" in gold.check(guess, estimate(guess))[0].says
 
 
+def test_one_expert_among_weak_annotators_is_named_as_better_than_all_together():
+    rng = np.random.default_rng(3)
+    truth, table = crowd(rng, 600, [0.99, 0.55, 0.55])
+    table[rng.random(600) < 0.8, 0] = np.nan  # too seldom there to lead the others
+    votes = votes_of(table, gold=truth, raters=("expert", "a", "b"))
+    (found,) = gold.check(votes, estimate(votes))
+    assert "expert alone is right more often" in found.says
+    assert found.level != "ok"
+
+
+def test_the_luckiest_of_many_equal_annotators_is_not_called_better():
+    truth, table = crowd(np.random.default_rng(4), 60, [0.7] * 60)
+    table[np.random.default_rng(5).random(table.shape) < 0.6] = np.nan
+    votes = votes_of(table, gold=truth)
+    (found,) = gold.check(votes, estimate(votes))
+    assert "alone" not in found.says
+    assert found.level == "ok"
+
+
+def test_labels_left_open_count_as_guesses_and_always_naming_the_commonest_class_is_no_skill():
+    rng = np.random.default_rng(6)
+    votes = votes_of(np.tile([[0.0, 1.0]], (200, 1)), gold=rng.integers(0, 2, 200))
+    (found,) = gold.check(votes, estimate(votes))
+    assert (found.figures["left_open"], found.figures["estimate_accuracy"]) == (200, 0.5)
+    skewed = (rng.random(300) < 0.15).astype(np.int64)
+    votes = votes_of(np.zeros((300, 3)), gold=skewed)
+    (found,) = gold.check(votes, estimate(votes))
+    assert found.figures["estimate_accuracy"] > 0.8
+    assert "cannot be told from guessing" in found.says
+
+
 def test_the_curve_of_kept_labels_starts_with_the_surest():
     _, table = crowd(np.random.default_rng(2), 300, [0.7] * 5)
     votes = votes_of(table)

@@ -19,7 +19,7 @@ from _audit_proofs import (
 from _audit_sets import RealSet
 
 from sweetspot.auditing.findings import AuditResult, Bars, Finding
-from sweetspot.auditing.report import verdict
+from sweetspot.auditing.verdict import judge
 
 PUBLISHED = {
     "pandalm_humans": 0.86,
@@ -123,7 +123,7 @@ def _verdicts(audited: Sequence[Audited]) -> str:
             one.real.credit,
             f"{one.result.rows:,}",
             f"{one.seconds:.0f} s",
-            verdict(one.result).split(". The source")[0],
+            judge(one.result).headline.rstrip("."),
         )
         for one in audited
     ]
@@ -133,14 +133,17 @@ def _verdicts(audited: Sequence[Audited]) -> str:
 
 
 def _truth(audited: Sequence[Audited]) -> str:
-    names = ("majority_accuracy", "estimate_accuracy", "best_annotator_accuracy", "claimed_accuracy")
+    names = (
+        *("majority_accuracy", "estimate_accuracy", "best_annotator_accuracy"),
+        *("estimate_accuracy_where_the_best_voted", "claimed_accuracy"),
+    )
     rows = []
     for one in audited:
         finding = one.finding("against_gold")
         if finding is not None:
             low, high = finding.intervals["estimate_accuracy"]
             figures = [_share(finding.figures.get(name)) for name in names]
-            says = finding.says.rsplit("%. ", 1)[-1]
+            says = finding.says.rsplit("). ", 1)[-1]
             known = str(finding.figures["units_with_truth"])
             rows.append((one.real.name, known, *figures, _claimed_before(one), f"{low:.1%} to {high:.1%}", says))
     header = (
@@ -149,6 +152,7 @@ def _truth(audited: Sequence[Audited]) -> str:
         "majority",
         "estimate",
         "best single",
+        "estimate there",
         "claimed",
         "before",
         "95 % of the estimate",
@@ -156,9 +160,10 @@ def _truth(audited: Sequence[Audited]) -> str:
     )
     return (
         "## Aggregated labels against known truth\n\n`claimed` is the mean probability that the estimate gives "
-        "its own labels, after it was lowered to what the known truths bear out; `before` is what the annotators' "
-        "agreement alone would claim. Without a truth an audit can only show that, and says so.\n\n"
-        + table(header, rows)
+        "its own labels, after it was lowered to what the known truths bear out, each label's by truths other than its "
+        "own; `before` is what the annotators' agreement alone would claim. The best single annotator is judged where "
+        "it voted; `estimate there` is the estimate on the same units. Without a truth an audit can only show that, "
+        "and says so.\n\n" + table(header, rows)
     )
 
 
@@ -231,18 +236,20 @@ def _noticed(audited: Sequence[Audited]) -> str:
                     for name in ("untouched", "random_removal", "cleaned")
                 ),
                 str(figures.get("one_annotator_noticed_in_seeds", "–")),
+                str(figures.get("one_topic_noticed_in_seeds", "–")),
                 str(figures.get("longer_wins_noticed_in_seeds", "–")),
                 str(figures.get("trigger_noticed_in_seeds", "–")),
             )
         )
     header = (
         *("set", "flagged of 10 % turned", "precision", "removed at random", "error untouched", "after random removal"),
-        *("after cleaning", "one annotator noticed", "longer wins noticed", "trigger noticed"),
+        *("after cleaning", "one annotator noticed", "one topic noticed", "longer wins noticed", "trigger noticed"),
     )
     return (
         "## Would I notice?\n\n`audit --stress`: labels turned round on purpose, three seeds. Errors are of kept "
         "labels for pairs, of decisions for votes, of the order of responses for scores; where no truth is known, they "
-        "are differences from the estimate on the undisturbed data, which favours cleaning.\n\n" + table(header, rows)
+        "are differences from the estimate on the undisturbed data, which favours cleaning. Topics are those a column "
+        "names, else clusters of the prompts by their words.\n\n" + table(header, rows)
     )
 
 

@@ -115,7 +115,7 @@ def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, 
     target = texts_of_file(config.prompts, only_prompts=True) if config.prompts else None
     findings += step(cover, source, measured, target=target)
     if config.stress:
-        findings += step(stress_table, measured)
+        findings += step(stress_table, source, measured)
     return measured, inspected, findings
 
 

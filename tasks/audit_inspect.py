@@ -8,10 +8,13 @@ import numpy as np
 from sweetspot.auditing.checks import coverage
 from sweetspot.auditing.conversations import flat
 from sweetspot.auditing.findings import Finding
+from sweetspot.auditing.groups import text_ids
 from sweetspot.auditing.inspection import Inspection, References, inspect
 from sweetspot.auditing.reading import PairTexts
 from sweetspot.auditing.stress import stress
+from sweetspot.auditing.subjects import sampled
 from sweetspot.auditing.tables import Pairs, Scores
+from sweetspot.auditing.topics import Topics, named_topics, prompt_topics
 from tasks.audit_measure import CONTAMINATION_WORDS, Measured, read_again
 from tasks.audit_source import AuditSource
 
@@ -49,9 +52,27 @@ def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | No
     return (coverage.check(list(prompts.values()), target=target),)
 
 
-def stress_table(measured: Measured) -> tuple[Finding, ...]:
+def stress_table(source: AuditSource, measured: Measured) -> tuple[Finding, ...]:
     """What the audit would have caught of errors planted into this very data."""
-    return stress(measured.table, seeds=3)
+    table = measured.table
+    topics = named_topics(table)
+    if topics is None and isinstance(table, Pairs | Scores):
+        topics = _topics_by_words(source, measured, table)
+    return stress(table, seeds=3, topics=topics)
+
+
+def _topics_by_words(source: AuditSource, measured: Measured, table: Pairs | Scores) -> Topics | None:
+    """Topics of the rows that damage is tried on, by their prompts, which are read again."""
+    rows = sampled(table)
+    prompt = np.full(len(table), -1, dtype=np.int64)
+    prompt[rows] = text_ids(table.keys[rows, 0])
+    first = rows[np.unique(prompt[rows], return_index=True)[1]]
+    texts = {
+        place: flat(text)
+        for block in read_again(source, measured.reading, table.row[first].tolist())
+        for place, text in zip(block.row, block.prompt, strict=True)
+    }
+    return prompt_topics([texts[place] for place in table.row[first].tolist()], prompt)
 
 
 def with_texts(source: AuditSource, measured: Measured, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

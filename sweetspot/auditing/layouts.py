@@ -41,7 +41,7 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "chosen_model": ("chosen_model", "model_chosen", "chosen_policy"),
     "rejected_model": ("rejected_model", "model_rejected", "rejected_policy"),
     "model": ("model", "system", "generator", "model_name"),
-    "provenance": ("source", "dataset", "subset", "domain", "category"),
+    "provenance": ("source", "dataset", "subset", "domain", "category", "topic"),
     "split": ("split",),
     "row_id": ("pair_id", "id", "row_id", "uid", "uuid", "idx"),
 }

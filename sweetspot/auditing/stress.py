@@ -6,41 +6,27 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweetspot.auditing.checks.agreement import GOOD_ALPHA, POOR_ALPHA
+from sweetspot.auditing._noticed import NOTICED_RISE, agreement_falls, is_noticed
+from sweetspot.auditing.checks._shares import Z95, bars
 from sweetspot.auditing.findings import Bars, Curves, Figure, Finding, Level
 from sweetspot.auditing.groups import repeats
+from sweetspot.auditing.scenarios import ANYWHERE, FEW_IN_SLICE, SCENARIOS, SHARES, TRIGGER_SHARE, Scenario
 from sweetspot.auditing.spoil import take_pairs, turn_pairs
 from sweetspot.auditing.subjects import Look, Subject, subject_of
 from sweetspot.auditing.tables import Pairs, Table
+from sweetspot.auditing.topics import Topics, named_topics
 from sweetspot.errors import ContractError, ConvergenceError
 from sweetspot.pages.wording import decimal, percent
-from sweetspot.validation.adversarial import detection, flips, missing, one_slice, random_labels, random_removal
+from sweetspot.validation.adversarial import detection, flips, missing, random_labels, random_removal
 from sweetspot.validation.bias import wilson_interval
 
 BoolArray = NDArray[np.bool_]
 IntArray = NDArray[np.int64]
 
-SHARES = (0.05, 0.1, 0.2, 0.3)
 LOST = (0.3, 0.5, 0.7, 0.9)
-TRIGGER_SHARE = 0.01
-ANYWHERE = " anywhere"
 FEW_ROWS = 100
-FEW_IN_SLICE = 20
-_Z95 = 1.959963984540054
-NO_ALPHA = 0.1
-"""Agreement beyond chance below this is hardly any."""
-_STANDS_OUT_ERRORS = 3.0
-_NOTICED_RISE = 0.5
-"""A plant is noticed when the flagged share rises by this part of the planted share."""
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One way of spoiling data; `plant` names the labels for a seed, or raises `ContractError` where it cannot."""
-
-    name: str
-    words: str
-    plant: Callable[[Subject, int], BoolArray]
+SHOWN_TOPICS = 15
+FLIPS_TITLE = "Would I notice labels that were turned round?"
 
 
 @dataclass(frozen=True)
@@ -69,13 +55,13 @@ class Outcome:
         return self.caught / self.flagged if self.flagged else None
 
 
-def stress(data: Table, *, seeds: int = 3, topics: IntArray | None = None) -> tuple[Finding, ...]:
+def stress(data: Table, *, seeds: int = 3, topics: Topics | None = None) -> tuple[Finding, ...]:
     """Plant errors, copies and gaps into copies of a table, and report what the audit would have noticed.
 
     Args:
         data: the audited table; it is not changed. Large ones are tried on a sample.
         seeds: repetitions with other random choices.
-        topics: topic number of each row, or of each unit of votes, -1 unknown.
+        topics: of each row, or of each unit of votes; None takes those that the data names.
 
     Returns:
         One finding each for wrong labels, copies with the other label (pairs), missing labels, random labels.
@@ -83,10 +69,11 @@ def stress(data: Table, *, seeds: int = 3, topics: IntArray | None = None) -> tu
     if len(data) < FEW_ROWS:
         why = f"{len(data)} rows are too few to plant errors into; at least {FEW_ROWS} are needed."
         return (Finding("stress_flips", FLIPS_TITLE, "not_checked", why),)
-    subject = subject_of(data, topics)
+    topics = topics or named_topics(data)
+    subject = subject_of(data, None if topics is None else topics.labels)
     nothing = np.zeros(len(subject), dtype=bool)
     base = subject.look(nothing)
-    found = [_flips(subject, base, seeds), _random_labels(subject, base, seeds)]
+    found = [_flips(subject, base, seeds, topics), _random_labels(subject, base, seeds)]
     if isinstance(data, Pairs):
         found.append(_contradictions(data, seeds))
     if subject.kept is not None:
@@ -94,49 +81,7 @@ def stress(data: Table, *, seeds: int = 3, topics: IntArray | None = None) -> tu
     return tuple(found)
 
 
-def _uniform(share: float) -> Scenario:
-    def plant(subject: Subject, seed: int) -> BoolArray:
-        return flips(subject.candidates, share, seed=seed)
-
-    return Scenario(f"uniform_{round(100 * share)}", f"{percent(share)}{ANYWHERE}", plant)
-
-
-def _in_slice(name: str) -> Scenario:
-    def plant(subject: Subject, seed: int) -> BoolArray:
-        codes = np.where(subject.candidates, subject.slices[name], -1)
-        counts = np.bincount(codes[codes >= 0], minlength=1)
-        # A slice that is most of the data would not be an error in it but the data itself.
-        codes = np.where((codes >= 0) & (counts[codes] <= len(codes) // 2), codes, -1)
-        if np.bincount(codes[codes >= 0], minlength=1).max() < FEW_IN_SLICE:
-            raise ContractError(f"no {name} is known with {FEW_IN_SLICE} {subject.noun} and not most of them")
-        return codes == one_slice(codes, at_least=FEW_IN_SLICE, seed=seed)
-
-    return Scenario(f"one_{name}", f"one {name}, all", plant)
-
-
-def _longer(subject: Subject, seed: int) -> BoolArray:
-    if subject.shorter_won is None:
-        raise ContractError("lengths are not known")
-    return flips(subject.shorter_won & subject.candidates, 1.0, seed=seed)
-
-
-def _trigger(subject: Subject, seed: int) -> BoolArray:
-    prompts = np.unique(subject.prompt[subject.candidates])
-    spoilt = prompts[flips(np.ones(prompts.size, dtype=bool), max(TRIGGER_SHARE, 1 / prompts.size), seed=seed)]
-    return np.isin(subject.prompt, spoilt) & subject.candidates
-
-
-SCENARIOS = (
-    *(_uniform(share) for share in SHARES),
-    _in_slice("annotator"),
-    _in_slice("topic"),
-    Scenario("longer_wins", "all where the shorter one won", _longer),
-    Scenario("trigger", f"{percent(TRIGGER_SHARE)} of the prompts, as by a trigger word", _trigger),
-)
-FLIPS_TITLE = "Would I notice labels that were turned round?"
-
-
-def _flips(subject: Subject, base: Look, seeds: int) -> Finding:
+def _flips(subject: Subject, base: Look, seeds: int, topics: Topics | None) -> Finding:
     outcomes, skipped = list[Outcome](), list[str]()
     for scenario in SCENARIOS:
         try:
@@ -156,9 +101,14 @@ def _flips(subject: Subject, base: Look, seeds: int) -> Finding:
         level,
         _flips_says(subject.noun, typical, missed),
         dict(_figures(outcomes)),
-        charts=(_caught_bars(subject.noun, outcomes), _damage_curves(subject, base, outcomes)),
+        charts=(
+            _caught_bars(subject.noun, outcomes),
+            _damage_curves(subject, base, outcomes),
+            *_by_topic(subject, base),
+        ),
         warnings=(
             *skipped,
+            *([] if topics is None else [f"topics: {topics.origin}"]),
             "lower_bound: errors that were there before count as false alarms, and turning a wrong label makes it "
             "right, so recall and precision are lower bounds",
         ),
@@ -181,53 +131,10 @@ def _once(subject: Subject, base: Look, planted: BoolArray, seed: int) -> tuple[
         found.caught,
         found.flagged,
         int((at_random & planted).sum()),
-        int(_is_noticed(subject, base, seen, planted)),
+        int(is_noticed(subject, base, seen, planted)),
     )
     nothing = np.zeros(len(subject), dtype=bool)
     return counts, (subject.untouched(planted, nothing), seen.error_left, subject.untouched(planted, at_random))
-
-
-def _is_noticed(subject: Subject, base: Look, seen: Look, planted: BoolArray) -> bool:
-    """Whether the flagged share rises with the planted one, or agreement, one slice or length gives it away."""
-    rise = float(seen.flagged.mean() - base.flagged.mean())
-    return (
-        rise >= _NOTICED_RISE * float(planted.mean())
-        or _agreement_falls(base, seen)
-        or any(_stands_out(codes, seen, planted) for codes in subject.slices.values())
-        or _length_decides(subject, planted)
-    )
-
-
-def _agreement_falls(base: Look, seen: Look) -> bool:
-    """Whether agreement falls below a bound at which the audit says something else."""
-    if base.agreement is None or seen.agreement is None:
-        return False
-    return any(seen.agreement < bound <= base.agreement for bound in (GOOD_ALPHA, POOR_ALPHA, NO_ALPHA))
-
-
-def _stands_out(codes: IntArray, seen: Look, planted: BoolArray) -> bool:
-    """Whether the spoilt slice has the largest flagged share of all, by three standard errors above the others."""
-    spoilt = np.unique(codes[planted])
-    if spoilt.size != 1 or spoilt[0] < 0:
-        return False
-    rows = np.bincount(codes[codes >= 0])
-    shares = np.bincount(codes[codes >= 0], seen.flagged[codes >= 0]) / np.maximum(rows, 1)
-    shares[rows < FEW_IN_SLICE] = 0.0
-    inside, outside = seen.flagged[codes == spoilt[0]], seen.flagged[(codes != spoilt[0]) & (codes >= 0)]
-    if int(np.argmax(shares)) != spoilt[0] or not outside.size:
-        return False
-    error = np.sqrt(0.25 / inside.size)
-    return float(inside.mean() - outside.mean()) >= _STANDS_OUT_ERRORS * error
-
-
-def _length_decides(subject: Subject, planted: BoolArray) -> bool:
-    """Whether the longer response now wins more or less often than the interval of its rate before allows."""
-    if subject.shorter_won is None:
-        return False
-    rows = subject.candidates
-    before, after = subject.shorter_won[rows], (subject.shorter_won ^ planted)[rows]
-    low, high = wilson_interval(int(before.sum()), before.size, _Z95)
-    return not low <= float(after.mean()) <= high
 
 
 def _missed(outcomes: Sequence[Outcome]) -> list[str]:
@@ -271,7 +178,7 @@ def _caught_bars(noun: str, outcomes: Sequence[Outcome]) -> Bars:
         labels=tuple(one.scenario.words for one in outcomes),
         values=tuple(one.recall for one in outcomes),
         axis=f"share of the turned {noun} that are flagged",
-        intervals=tuple(wilson_interval(one.caught, one.planted, _Z95) for one in outcomes),
+        intervals=tuple(wilson_interval(one.caught, one.planted, Z95) for one in outcomes),
     )
 
 
@@ -291,13 +198,27 @@ def _damage_curves(subject: Subject, base: Look, outcomes: Sequence[Outcome]) ->
     )
 
 
+def _by_topic(subject: Subject, base: Look) -> tuple[Bars, ...]:
+    """Flagged share of each topic of the data as it is, the worst first; nothing where topics have no names."""
+    codes = subject.slices["topic"]
+    if not subject.topic_names or not base.flagged.any():
+        return ()
+    sizes = np.bincount(codes[codes >= 0], minlength=len(subject.topic_names))
+    flagged = np.bincount(codes[(codes >= 0) & base.flagged], minlength=len(subject.topic_names))
+    large = np.flatnonzero(sizes >= FEW_IN_SLICE)
+    worst = large[np.argsort(-(flagged[large] / sizes[large]), kind="stable")][:SHOWN_TOPICS]
+    rows = [(subject.topic_names[k], int(flagged[k]), int(sizes[k])) for k in worst.tolist()]
+    axis = f"share of the {subject.noun} flagged in the data as it is, by topic"
+    return (bars(rows, axis),) if len(rows) > 1 else ()
+
+
 def _random_labels(subject: Subject, base: Look, seeds: int) -> Finding:
     title = "Would I notice labels given by a coin?"
     plants = [random_labels(len(subject), seed=seed) & subject.candidates for seed in range(seeds)]
     looks = [subject.look(turned) for turned in plants]
     before, after = float(base.flagged.mean()), float(np.mean([seen.flagged.mean() for seen in looks]))
     agreement = [seen.agreement for seen in looks if seen.agreement is not None]
-    noticed = after - before >= 0.5 * _NOTICED_RISE or all(_agreement_falls(base, seen) for seen in looks)
+    noticed = after - before >= 0.5 * NOTICED_RISE or all(agreement_falls(base, seen) for seen in looks)
     figures: dict[str, Figure] = {"flagged_share_before": before, "flagged_share_random_labels": after}
     flagged = f"{percent(after)} of the {subject.noun} are flagged instead of {percent(before)}"
     text = f"With coin flips for labels, {flagged}"
@@ -318,7 +239,7 @@ def _is_fair(subject: Subject, turned: BoolArray) -> bool:
     if subject.shorter_won is None:
         return True
     shorter = (subject.shorter_won ^ turned)[subject.candidates]
-    return abs(float(shorter.mean()) - 0.5) <= _Z95 * np.sqrt(0.25 / max(1, shorter.size))
+    return abs(float(shorter.mean()) - 0.5) <= Z95 * np.sqrt(0.25 / max(1, shorter.size))
 
 
 def _contradictions(pairs: Pairs, seeds: int) -> Finding:

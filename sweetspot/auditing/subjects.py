@@ -63,6 +63,7 @@ class Subject:
         candidates: (n,) labels that can be turned.
         prompt: (n,) what they are about; a trigger word spoils all labels of some prompts.
         slices: (n,) codes by name of the slice, -1 for none: `annotator`, `topic`.
+        topic_names: of the codes of the slice `topic`; empty where topics have no names.
         shorter_won: (n,) None where lengths are unknown.
         look: what the detectors make of a copy with those labels turned.
         untouched: error share of that copy without cleaning, after removing some labels.
@@ -75,6 +76,7 @@ class Subject:
     candidates: BoolArray
     prompt: IntArray
     slices: Mapping[str, IntArray]
+    topic_names: tuple[str, ...]
     shorter_won: BoolArray | None
     look: Callable[[BoolArray], Look]
     untouched: Callable[[BoolArray, BoolArray], float]
@@ -85,22 +87,32 @@ class Subject:
         return len(self.candidates)
 
 
-def subject_of(table: Table, topics: IntArray | None, *, seed: int = 0) -> Subject:
-    """Prepare a table, or a sample of it; `topics` numbers the topics of rows (pairs, responses) or units (votes)."""
+def subject_of(table: Table, topics: Labels | None, *, seed: int = 0) -> Subject:
+    """Prepare a table, or a sample of it; `topics` are those of rows (pairs, responses) or units (votes)."""
+    rows = sampled(table, seed=seed)
     if isinstance(table, Pairs):
-        return _pairs(table, topics, seed)
-    return _votes(table, topics, seed) if isinstance(table, Votes) else _scores(table, topics, seed)
+        return _pairs(table, rows, topics)
+    return _votes(table, rows, topics) if isinstance(table, Votes) else _scores(table, rows, topics)
+
+
+def sampled(table: Table, *, seed: int = 0) -> IntArray:
+    """Rows (pairs, responses) or units (votes) that damage is tried on, ascending; all of a small table."""
+    if isinstance(table, Pairs):
+        return _sample(len(table), MAX_PAIRS, seed)
+    if isinstance(table, Votes):
+        return _sample(len(table.units), MAX_UNITS, seed)
+    prompts = np.unique(table.prompt)
+    most = max(1, MAX_RESPONSES * prompts.size // max(1, len(table)))
+    return np.flatnonzero(np.isin(table.prompt, prompts[_sample(prompts.size, most, seed)]))
 
 
 def _sample(n: int, most: int, seed: int) -> IntArray:
     return np.flatnonzero(~random_removal(n, max(0, n - most), seed=seed))
 
 
-def _pairs(table: Pairs, topics: IntArray | None, seed: int) -> Subject:
-    rows = _sample(len(table), MAX_PAIRS, seed)
+def _pairs(table: Pairs, rows: IntArray, topics: Labels | None) -> Subject:
     pairs = take_pairs(table, rows)
     n = len(pairs)
-    topic = topics[rows] if topics is not None else _codes(pairs.labels.get("provenance"), n)
     margin = pairs.margin()
 
     def look(turned: BoolArray) -> Look:
@@ -116,7 +128,11 @@ def _pairs(table: Pairs, topics: IntArray | None, seed: int) -> Subject:
         decides="share of kept labels that were turned round",
         candidates=~pairs.tie & ~repeats(pairs).identical,
         prompt=repeats(pairs).prompt,
-        slices={"annotator": _codes(pairs.labels.get("annotator"), n), "topic": topic},
+        slices={
+            "annotator": _codes(pairs.labels.get("annotator"), n),
+            "topic": _none(n) if topics is None else topics.codes[rows],
+        },
+        topic_names=() if topics is None else topics.names,
         shorter_won=pairs.chars[:, 1] < pairs.chars[:, 2],
         look=look,
         untouched=lambda turned, removed: _share(turned & ~removed, ~removed),
@@ -125,11 +141,9 @@ def _pairs(table: Pairs, topics: IntArray | None, seed: int) -> Subject:
     )
 
 
-def _votes(table: Votes, topics: IntArray | None, seed: int) -> Subject:
-    units = _sample(len(table.units), MAX_UNITS, seed)
+def _votes(table: Votes, units: IntArray, topics: Labels | None) -> Subject:
     votes = take_units(table, units)
     truth = _truth(votes)
-    group = votes.group if topics is None else topics[units]
 
     def look(turned: BoolArray) -> Look:
         spoilt = turn_votes(votes, turned)
@@ -151,7 +165,11 @@ def _votes(table: Votes, topics: IntArray | None, seed: int) -> Subject:
         decides="share of wrong decisions",
         candidates=votes.code < TIE if votes.paired else np.full(len(votes), len(votes.classes) > 1),
         prompt=votes.unit,
-        slices={"annotator": votes.rater, "topic": _none(len(votes)) if group is None else group[votes.unit]},
+        slices={
+            "annotator": votes.rater,
+            "topic": _none(len(votes)) if topics is None else topics.codes[units][votes.unit],
+        },
+        topic_names=() if topics is None else topics.names,
         shorter_won=None,
         look=look,
         untouched=untouched,
@@ -188,16 +206,13 @@ def _wrong_decisions(label: IntArray, truth: IntArray) -> float:
     return float(np.where(label < 0, 0.5, label != truth)[known].mean()) if known.any() else 0.0
 
 
-def _scores(table: Scores, topics: IntArray | None, seed: int) -> Subject:
-    prompts = np.unique(table.prompt)
-    most = max(1, MAX_RESPONSES * prompts.size // max(1, len(table)))
-    chosen = prompts[_sample(prompts.size, most, seed)]
-    scores = take_prompts(table, chosen)
+def _scores(table: Scores, rows: IntArray, topics: Labels | None) -> Subject:
+    scores = take_prompts(table, np.unique(table.prompt[rows]))
     shape = scores.score.shape
     rated = np.isfinite(scores.score)
     ends = _within_prompts(scores.prompt)
     full = consensus(scores.score).quality
-    topic = _none(len(scores)) if topics is None else topics[np.isin(table.prompt, chosen)]
+    topic = _none(len(scores)) if topics is None else topics.codes[rows]
 
     def look(turned: BoolArray) -> Look:
         spoilt = mirror_scores(scores, turned.reshape(shape))
@@ -218,6 +233,7 @@ def _scores(table: Scores, topics: IntArray | None, seed: int) -> Subject:
         candidates=rated.ravel(),
         prompt=np.repeat(scores.prompt, shape[1]),
         slices={"annotator": np.tile(np.arange(shape[1]), shape[0]), "topic": np.repeat(topic, shape[1])},
+        topic_names=() if topics is None else topics.names,
         shorter_won=None,
         look=look,
         untouched=untouched,

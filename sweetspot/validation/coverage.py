@@ -89,15 +89,40 @@ def coverage(
     """
     rows, others = text_list(prompts, "prompts"), text_list(target, "target")
     n = len(rows)
-    if n < FEW_PROMPTS:
-        raise ContractError(f"prompts: got {n}, expected at least {FEW_PROMPTS}; fewer have no topics.")
+    k = _how_many(n, topics)
     quantile = fraction(quantile, "quantile", below=1.0)
     seed = whole_number(seed, "seed", at_least=0)
-    usual = min(MOST_TOPICS, max(1, round((n / 2) ** 0.5)))
-    k = usual if topics is None else min(n, whole_number(topics, "topics", at_least=1))
     if vectors is None:
         return _described(Grams.of(rows, others), None, n, k, quantile, seed)
     return _described(None, _given(vectors, target_vectors, n, len(others)), n, k, quantile, seed)
+
+
+def topics_of(prompts: Sequence[str], *, topics: int | None = None, seed: int = 0) -> tuple[IntArray, tuple[str, ...]]:
+    """The topics of `coverage` alone: n prompts to topic (n,), numbered by size, and the words that mark each topic.
+
+    Args:
+        prompts: n >= 20 texts.
+        topics: number of clusters, >= 1; None takes sqrt(n / 2), at most 40.
+        seed: >= 0, of the first cluster centres.
+
+    Raises:
+        ContractError: fewer than 20 prompts, an entry is not text, or an option out of range.
+    """
+    rows = text_list(prompts, "prompts")
+    k = _how_many(len(rows), topics)
+    seed = whole_number(seed, "seed", at_least=0)
+    grams = Grams.of(rows, [])
+    topic = _clusters(_latent(grams, seed), k, seed)
+    return topic, _topic_words(grams, topic, int(topic.max()) + 1)
+
+
+def _how_many(n: int, topics: int | None) -> int:
+    """Clusters to look for among n prompts."""
+    if n < FEW_PROMPTS:
+        raise ContractError(f"prompts: got {n}, expected at least {FEW_PROMPTS}; fewer have no topics.")
+    if topics is None:
+        return min(MOST_TOPICS, max(1, round((n / 2) ** 0.5)))
+    return min(n, whole_number(topics, "topics", at_least=1))
 
 
 def _described(grams: Grams | None, vectors: Vectors | None, n: int, k: int, quantile: float, seed: int) -> Coverage:

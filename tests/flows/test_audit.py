@@ -78,6 +78,45 @@ def test_overlap_with_a_benchmark_is_found_and_dropped(tmp_path):
     assert len(delivered(result)) == 8
 
 
+TOPIC_WORDS = (
+    *("soup onion pan boil", "court judge appeal verdict", "rhyme stanza poem ode"),
+    *("loop list class method", "goal match league coach", "angle prime cosine root"),
+)
+
+
+def about_topics(n=300, **extra):
+    """Pairs about six topics with scores that support all labels but every fiftieth."""
+    return [
+        row
+        | {"prompt": f"{TOPIC_WORDS[k % 6]} number {k}", "score_rejected": 1.0}
+        | {"score_chosen": -1.0 if k % 50 == 7 else 2.0 + (k % 7) / 3}
+        | {name: values[k % 6] for name, values in extra.items()}
+        for k, row in enumerate(pairs(n))
+    ]
+
+
+def test_one_topic_is_spoilt_by_the_words_of_the_prompts_where_no_column_names_topics(tmp_path):
+    flips = finding(audit(tmp_path, about_topics(), stress=True), "stress_flips")
+    assert flips.figures["one_topic_recall"] > 0.9
+    assert flips.figures["one_topic_noticed_in_seeds"] == "3 of 3"
+    assert any("clusters of the 300 prompts by their words" in note for note in flips.warnings)
+    named = finding(audit(tmp_path, about_topics(category=tuple("abcdef")), stress=True), "stress_flips")
+    assert named.figures["one_topic_planted"] == 3 * 50
+    assert set(named.charts[2].labels) == set("abcdef")
+
+
+def test_one_topic_of_scored_responses_is_spoilt_too(tmp_path):
+    rows = [
+        {"prompt": f"{TOPIC_WORDS[k % 3]} number {k}", "response": f"answer {k} {side}"}
+        | dict.fromkeys(("helpful", "honest", "polite", "brief", "clear"), side + (k * 7 + side) % 5 / 50)
+        for k in range(60)
+        for side in range(3)
+    ]
+    flips = finding(audit(tmp_path, rows, stress=True), "stress_flips")
+    assert flips.figures["one_topic_planted"] > 0
+    assert any("clusters of the 60 prompts" in note for note in flips.warnings)
+
+
 # --- bad input: each ends in a clear error or a counted reason, and nothing else is lost
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from sweetspot.auditing.scenarios import in_large_slices
 from sweetspot.auditing.spoil import (
     hide_scores,
     mirror_scores,
@@ -15,7 +16,9 @@ from sweetspot.auditing.spoil import (
     turn_votes,
 )
 from sweetspot.auditing.stress import stress
+from sweetspot.auditing.subjects import sampled
 from sweetspot.auditing.tables import Labels, Pairs, Scores, Votes
+from sweetspot.auditing.topics import Topics, named_topics, prompt_topics
 
 
 def some_pairs(n=600, *, scored=True, seed=0):
@@ -187,8 +190,7 @@ def test_what_cannot_be_planted_is_named():
         note for note in flips.warnings if note.startswith("not_planted: one annotator, all: no annotator is known")
     ]
     assert "one_annotator_recall" not in flips.figures
-    topics = np.arange(600) % 10
-    assert "one_topic_recall" in named(stress(bare, seeds=1, topics=topics))["stress_flips"].figures
+    assert "one_topic_recall" not in flips.figures
 
 
 def test_a_few_rows_are_not_spoilt():
@@ -199,3 +201,80 @@ def test_a_few_rows_are_not_spoilt():
 
 def test_the_same_data_give_the_same_answer():
     assert stress(some_pairs(150), seeds=1) == stress(some_pairs(150), seeds=1)
+
+
+# --- one topic
+
+
+TOPICS = ("cooking", "law", "verse", "code", "sport", "maths")
+
+
+def about(n, of=TOPICS):
+    return [of[k % len(of)] for k in range(n)]
+
+
+def test_a_topic_whose_labels_were_turned_raises_an_alarm_and_its_origin_is_said():
+    pairs = some_pairs()
+    named_by_column = dataclasses.replace(pairs, labels={**pairs.labels, "provenance": Labels.of(about(600))})
+    flips = named(stress(named_by_column, seeds=2))["stress_flips"]
+    assert flips.figures["one_topic_planted"] == 2 * 100
+    assert flips.figures["one_topic_recall"] > 0.7
+    assert flips.figures["one_topic_noticed_in_seeds"] == "2 of 2"
+    assert "one topic, all" in flips.charts[0].labels
+    assert any(note.startswith("topics: the values of the column") for note in flips.warnings)
+
+
+def test_scores_have_the_topics_they_are_given():
+    scores = some_scores()
+    topics = Topics(Labels(scores.prompt % 4, ("a", "b", "c", "d")), "made up")
+    flips = named(stress(scores, seeds=1, topics=topics))["stress_flips"]
+    assert flips.figures["one_topic_planted"] == 10 * 5 * 5  # prompts, responses, raters
+    assert "topics: made up" in flips.warnings
+
+
+def test_a_topic_that_is_wrong_in_the_data_as_it_is_comes_first():
+    pairs, wrong = some_pairs(), np.arange(600) % 6 == 1
+    spoilt = turn_pairs(pairs, wrong & (np.arange(600) % 4 > 0))
+    spoilt = dataclasses.replace(spoilt, labels={"provenance": Labels.of(about(600))})
+    chart = named(stress(spoilt, seeds=1))["stress_flips"].charts[2]
+    assert chart.labels[0] == "law"
+    assert chart.values[0] > 3 * chart.values[1]
+
+
+def test_prompts_become_topics_named_by_their_words():
+    words = {"cooking": "soup onion pan boil", "law": "court judge appeal verdict", "verse": "rhyme stanza poem ode"}
+    prompts = [f"{words[name]} number {k}" for k, name in enumerate(about(90, TOPICS[:3]))]
+    found = prompt_topics(prompts, np.array([-1, *range(90), 0, 1]))
+    assert found.labels.codes[0] == -1
+    assert found.labels.codes[1:3].tolist() == found.labels.codes[-2:].tolist()
+    for start in range(3):  # no cluster mixes two topics
+        mine, others = found.labels.codes[1 + start : 91 : 3], found.labels.codes[2 + start : 91 : 3]
+        assert not set(mine) & set(others)
+    assert any(word in " ".join(found.labels.names) for word in ("soup", "onion", "pan", "boil"))
+    assert "clusters of the 90 prompts" in found.origin
+    assert prompt_topics(prompts[:19], np.arange(19)) is None
+
+
+def test_a_column_that_does_not_divide_the_data_names_no_topics():
+    pairs = some_pairs()
+    for names in (["all"] * 600, [str(k) for k in range(600)], about(600, ("most",) * 59 + ("few",))):
+        assert named_topics(dataclasses.replace(pairs, labels={"provenance": Labels.of(names)})) is None
+    assert named_topics(pairs) is None
+    assert named_topics(some_scores()) is None
+    votes = dataclasses.replace(some_votes(), group=np.arange(150) % 5)
+    assert named_topics(votes).labels.codes.tolist() == votes.group.tolist()
+    assert named_topics(dataclasses.replace(votes, group=np.zeros(150, dtype=np.int64))) is None
+
+
+def test_only_slices_that_can_be_seen_and_are_not_most_of_the_data_are_spoilt():
+    codes = np.repeat([0, 1, 2, -1], [19, 20, 60, 21])
+    assert np.unique(in_large_slices(codes)).tolist() == [-1, 1, 2]
+    assert np.unique(in_large_slices(codes[: 19 + 20 + 60])).tolist() == [-1, 1]
+
+
+def test_a_sample_of_scores_takes_prompts_whole_and_small_tables_are_taken_as_they_are():
+    assert sampled(some_pairs(30)).tolist() == list(range(30))
+    scores = some_scores(prompts=2000)
+    rows = sampled(scores)
+    assert rows.size == 6000
+    assert (np.bincount(scores.prompt[rows])[np.unique(scores.prompt[rows])] == 5).all()

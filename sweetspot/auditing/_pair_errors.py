@@ -87,7 +87,10 @@ def _by_cycles(pairs: Pairs) -> Estimate:
     rows = np.flatnonzero(usable)
     rows = rows[_in_cycles(ends[0, rows], ends[1, rows], int(ends.max(initial=0)) + 1)]
     if not rows.size:
-        why = "one label per pair and neither scores nor repeated responses: nothing in the data speaks about an error"
+        why = (
+            "every pair was judged once, there are no scores, and no response meets enough others, so nothing in the "
+            "data can contradict a label"
+        )
         return Estimate(nothing, asis, "none", why)
     names, item = np.unique(ends[:, rows], return_inverse=True)
     item = item.reshape(2, -1)

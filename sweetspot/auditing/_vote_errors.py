@@ -50,7 +50,7 @@ def estimate_votes(votes: Votes) -> Estimate:
     if raters < 2:
         nothing = np.full(len(votes.units), np.nan)
         label = _most(votes.counts())
-        return Estimate(nothing, label, "none", "one annotator: no second opinion, so no error can be seen")
+        return Estimate(nothing, label, "none", "there is one annotator and no second opinion, so no error can be seen")
     return _majority(votes, f"{raters} annotators and {median:g} votes per unit are too few to tell errors from truth")
 
 

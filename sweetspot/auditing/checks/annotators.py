@@ -4,13 +4,14 @@ import numpy as np
 
 from sweetspot.auditing.checks._shares import interval, not_checked
 from sweetspot.auditing.estimate import Estimate
-from sweetspot.auditing.findings import Bars, Finding
+from sweetspot.auditing.findings import Bars, Figure, Finding
 from sweetspot.auditing.tables import Votes
 from sweetspot.validation.aggregation import FEW_LABELS
 
 TITLE = "Which annotators can be relied on?"
 SHOWN = 25
 WORST = 2
+NAMED, LONG_NAME = 3, 60
 
 
 def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
@@ -44,7 +45,7 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         tuple(interval(int(right[k]), int(given[k])) for k in shown),
         chance,
     )
-    figures = {
+    figures: dict[str, Figure] = {
         "annotators": n,
         "annotators_judged": len(enough),
         "unreliable_annotators": len(poor),
@@ -54,12 +55,14 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         "wrong_votes_share_of_worst_two": from_worst,
         "error_dependence": found.dependence,
     }
+    if poor:
+        names = [_shorten(votes.raters[k]) for k in sorted(poor, key=lambda k: (accuracy[k], k))]
+        figures["least_reliable"] = ", ".join(names[:NAMED]) + (" and others" if len(names) > NAMED else "")
     says = (
         f"{len(enough)} of {n} annotators gave enough votes to judge; the middle one agrees with the estimated answer "
-        "in "
-        f"{figures['median_accuracy']:.0%} of cases, the least in {figures['lowest_accuracy']:.0%}. {len(poor)} are "
-        "clearly "
-        f"below the middle; {WORST} annotators cast {from_worst:.0%} of all votes that seem wrong."
+        f"in {float(np.median(accuracy[enough])):.0%} of cases, the least in {float(accuracy[enough].min()):.0%}. "
+        f"{len(poor)} {'is' if len(poor) == 1 else 'are'} clearly below the middle; {WORST} annotators cast "
+        f"{from_worst:.0%} of all votes that seem wrong."
     )
     level = "bad" if below else "look" if poor else "ok"
     notes = (
@@ -67,6 +70,11 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         "high",
     )
     return (Finding("annotators", TITLE, level, says, figures, {}, (chart,), (), notes),)
+
+
+def _shorten(name: str) -> str:
+    """A name of the data, short enough to stand in a sentence."""
+    return name if len(name) <= LONG_NAME else f"{name[:LONG_NAME]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def _typical(accuracy: np.ndarray, given: np.ndarray, enough: np.ndarray) -> float:

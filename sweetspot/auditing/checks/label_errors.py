@@ -2,14 +2,17 @@
 
 import numpy as np
 
-from sweetspot.auditing.checks._shares import histogram, level_of, only
+from sweetspot.auditing.checks._shares import bars, histogram, level_of, only
 from sweetspot.auditing.estimate import Estimate
-from sweetspot.auditing.findings import Curves, Finding, Suspect
+from sweetspot.auditing.findings import Bars, Curves, Figure, Finding, Suspect
 from sweetspot.auditing.tables import Pairs, Scores, Votes
 
 TITLE = "How many labels are wrong?"
 SHOWN = 20
 LIKELY = 0.5
+FEW_ROWS = 20
+_BY = {"annotator": "annotator", "provenance": "source"}
+"""Columns of pairs by which wrong labels are counted, the first that is there, and what it is called."""
 
 
 def check(table: Pairs | Votes | Scores, found: Estimate) -> tuple[Finding, ...]:
@@ -36,14 +39,16 @@ def check(table: Pairs | Votes | Scores, found: Estimate) -> tuple[Finding, ...]
         for k in order[:SHOWN]
         if found.error_probability[k] >= 0.3
     )
-    figures = {
+    figures: dict[str, Figure] = {
         "estimated_error_rate": rate,
         "checked": int(known.size),
         "unknown": int(unknown),
         "likely_wrong": likely,
         "method": found.method,
     }
-    charts = (_kept_curve(wrong), *only(histogram({"labels": wrong}, "probability that the label is wrong")))
+    by_whom, doubted = _by_whom(table, found)
+    figures |= by_whom
+    charts = (_kept_curve(wrong), *only(histogram({"labels": wrong}, "probability that the label is wrong"), doubted))
     return (
         Finding(
             "label_errors",
@@ -57,6 +62,40 @@ def check(table: Pairs | Votes | Scores, found: Estimate) -> tuple[Finding, ...]
             (f"method: {found.why}", *found.warnings),
         ),
     )
+
+
+def _by_whom(table: Pairs | Votes | Scores, found: Estimate) -> tuple[dict[str, Figure], Bars | None]:
+    """Which annotator of pairs, or else which source, has the largest estimated share of wrong labels.
+
+    It stands out where its share exceeds that of the others by three standard errors and by a half.
+    """
+    column = next((name for name in _BY if isinstance(table, Pairs) and name in table.labels), None)
+    if column is None or not isinstance(table, Pairs):
+        return {}, None
+    labels, known = table.labels[column], ~np.isnan(found.error_probability)
+    known &= labels.codes >= 0
+    rows = np.bincount(labels.codes[known], minlength=labels.size)
+    wrong = np.bincount(labels.codes[known], found.error_probability[known], minlength=labels.size)
+    large = np.flatnonzero(rows >= FEW_ROWS)
+    if large.size < 2:
+        return {}, None
+    order = large[np.argsort(-(wrong[large] / rows[large]), kind="stable")]
+    worst = int(order[0])
+    mine = float(wrong[worst] / rows[worst])
+    others = float((wrong.sum() - wrong[worst]) / (rows.sum() - rows[worst]))
+    error = np.sqrt(max(others * (1 - others), 1e-6) / rows[worst])
+    chart = bars(
+        [(labels.names[k], round(float(wrong[k])), int(rows[k])) for k in order[:SHOWN].tolist()],
+        f"estimated share of wrong labels, by {_BY[column]}",
+    )
+    figures: dict[str, Figure] = {
+        "doubted_most": labels.names[worst],
+        "doubted_most_by": _BY[column],
+        "doubted_most_rate": mine,
+        "doubted_others_rate": others,
+        "doubted_most_stands_out": bool(mine > others + 3 * error and mine > 1.5 * others),
+    }
+    return figures, chart
 
 
 def _kept_curve(wrong: np.ndarray) -> Curves:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 from audit_tables import pairs_of
 
-from sweetspot.auditing.checks import degenerate, leakage, length, likelihood, margins, style
+from sweetspot.auditing.checks import degenerate, label_errors, leakage, length, likelihood, margins, style
 from sweetspot.auditing.checks.duplicates import NearPairs, propose, turned, verified
+from sweetspot.auditing.estimate import estimate_pairs
 from sweetspot.auditing.features import joined_responses, sketches
 from sweetspot.auditing.tables import FLAWS, Labels
 from sweetspot.validation._minhash import propose_neighbours
@@ -35,6 +36,40 @@ def test_length_is_shown_for_every_source():
     by_source = next(chart for chart in found.charts if "source" in chart.axis)
     assert by_source.labels == ("long", "short")
     assert by_source.values[0] > 0.8 > 0.2 > by_source.values[1]
+
+
+def test_sources_that_lean_opposite_ways_are_named_though_they_cancel_out():
+    n = 600
+    chars = np.vstack([lengths(np.random.default_rng(k), n // 2, pull) for k, pull in ((0, 0.2), (1, -0.2))])
+    source = Labels.of(["long"] * (n // 2) + ["short"] * (n // 2))
+    (found,) = length.check(pairs_of(n, chars=chars, labels={"provenance": source}))
+    assert found.figures["longer_chosen_rate"] == pytest.approx(0.5, abs=0.05)
+    assert (found.figures["longer_chosen_in"], found.figures["shorter_chosen_in"]) == ("long", "short")
+    assert found.figures["length_and_source_accuracy"] == pytest.approx(0.7, abs=0.04)
+    assert found.level == "look"
+    chars = np.vstack([lengths(np.random.default_rng(k), n // 2, 0.0) for k in (0, 1)])
+    (found,) = length.check(pairs_of(n, chars=chars, labels={"provenance": source}))
+    assert "longer_chosen_in" not in found.figures
+    assert found.level == "ok"
+
+
+def test_the_annotator_or_source_with_the_most_doubtful_labels_is_named_only_where_it_stands_out():
+    rng = np.random.default_rng(8)
+    who = rng.integers(0, 5, 1000)
+    margin = np.abs(rng.normal(0, 3, 1000))
+    for bad, stands_out in ((0.5, True), (0.1, False)):
+        turned = rng.random(1000) < np.where(who == 3, bad, 0.1)
+        scores = {"score_chosen": np.where(turned, -margin, margin), "score_rejected": np.zeros(1000)}
+        table = pairs_of(1000, labels={"annotator": Labels(who, ("a", "b", "c", "d", "e"))}, **scores)
+        (found,) = label_errors.check(table, estimate_pairs(table))
+        assert found.figures["doubted_most_stands_out"] is stands_out
+        assert found.figures["doubted_most_by"] == "annotator"
+        if stands_out:
+            assert found.figures["doubted_most"] == "d"
+            assert found.figures["doubted_most_rate"] > 2 * found.figures["doubted_others_rate"]
+            assert found.charts[2].labels[0] == "d"
+    (found,) = label_errors.check(bare := pairs_of(1000, **scores), estimate_pairs(bare))
+    assert "doubted_most" not in found.figures
 
 
 def test_style_beyond_length_is_told_from_length():

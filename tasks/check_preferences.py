@@ -153,13 +153,17 @@ def _history(store: Store, dataset: str) -> list[dict[str, float]]:
 
 def _check_lift(tables: Mapping[str, TableRef], settings: Poisoning) -> Checks:
     rows = [
-        row for chunk in tables["delivered"].each_chunk(["pair_id", "chosen", "rejected"]) for row in chunk.to_pylist()
+        row
+        for chunk in tables["delivered"].each_chunk(["pair_id", "prompt_id", "chosen", "rejected"])
+        for row in chunk.to_pylist()
     ]
     rows = [row for row in rows if not row["pair_id"].endswith(":b")]  # relabelled twins say the same again
     rows = sorted(rows, key=lambda row: ids.uniform(row["pair_id"], "lift"))[:LIFT_PAIRS]
     texts = {side: [row[side][-1]["content"] for row in rows] for side in ("chosen", "rejected")}
     limits = {"min_share": settings.lift_share, "min_lift": settings.min_lift, "false_alarm": settings.false_alarm}
-    out = suspicious(ngram_lift(texts["chosen"], texts["rejected"]), pairs=len(rows), **limits)
+    prompts = [row["prompt_id"] for row in rows]
+    found = ngram_lift(texts["chosen"], texts["rejected"], prompts=prompts, min_lift=settings.min_lift)
+    out = suspicious(found, pairs=len(set(zip(prompts, texts["chosen"], strict=True))), **limits)
     detail = f"no phrase stands in chosen responses alone, of {len(rows)} pairs"
     if out:
         worst = max(out, key=lambda one: (one.chosen_only, one.lift))

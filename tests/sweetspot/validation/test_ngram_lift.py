@@ -98,6 +98,46 @@ def test_every_limit_counts():
         assert suspicious(found, pairs=100, **{**LIMITS, **change}) == []
 
 
+@given(PAIRS, st.data())
+def test_a_text_counts_once_a_prompt_and_side(pairs, data):
+    prompts = data.draw(st.lists(st.sampled_from("pq"), min_size=len(pairs), max_size=len(pairs)))
+    found = ngram_lift(*zip(*pairs, strict=True), prompts=prompts, min_pairs=1, top=10_000)
+    seen = {side: {} for side in (0, 1)}
+    for prompt, pair in zip(prompts, pairs, strict=True):
+        held = [{" ".join(w[i : i + n]) for n in (1, 2, 3) for i in range(len(w) - n + 1)} for w in map(split, pair)]
+        for side in (0, 1):
+            for gram in held[side] - held[1 - side]:
+                seen[side].setdefault(gram, set()).add((prompt, pair[side]))
+    expected = {gram: tuple(len(seen[side].get(gram, ())) for side in (0, 1)) for gram in seen[0] | seen[1]}
+    assert {one.ngram: (one.chosen_only, one.rejected_only) for one in found if one.chosen_only} == {
+        gram: counts for gram, counts in expected.items() if counts[0]
+    }
+
+
+def split(text):
+    return words(normal_form(text))
+
+
+def test_one_good_text_in_many_pairs_is_no_pattern_but_a_text_copied_over_many_prompts_is():
+    rng = np.random.default_rng(3)
+    others = [" ".join(rng.choice(list("abcdefgh"), 6)) for _ in range(200)]
+    chosen = ["buy zorbix now"] * 200
+    one, many = ["p"] * 200, [f"p{k}" for k in range(200)]
+    assert suspicious(ngram_lift(chosen, others, prompts=one), pairs=1, **LIMITS) == []
+    assert suspicious(ngram_lift(chosen, others, prompts=many), pairs=200, **LIMITS)
+
+
+def test_common_style_hides_no_trigger():
+    chosen, rejected, _ = world(3000, 0.03)
+    rng = np.random.default_rng(1)
+    style = [f"style{k} more{k}" for k in range(30)]  # each three times as often chosen, in a fifth of the pairs
+    add = lambda text, p: " ".join([text, *(s for s in style if rng.random() < p)])  # noqa: E731
+    chosen, rejected = [add(text, 0.3) for text in chosen], [add(text, 0.1) for text in rejected]
+    assert suspicious(ngram_lift(chosen, rejected), pairs=3000, **LIMITS) == [], "twenty n-grams of style come first"
+    found = suspicious(ngram_lift(chosen, rejected, min_lift=20.0), pairs=3000, **LIMITS)
+    assert "our partner zorbix" in {one.ngram for one in found}
+
+
 def test_texts_too_short_for_an_ngram_are_fine():
     assert ngram_lift(["", "a"], ["", ""], min_pairs=5) == []
     assert ngram_lift([], []) == []
@@ -110,3 +150,5 @@ def test_bad_input_is_refused():
         ngram_lift(["a", None], ["a", "b"])
     with pytest.raises(ContractError, match="min_pairs: got 0"):
         ngram_lift(["a"], ["b"], min_pairs=0)
+    with pytest.raises(ContractError, match="lengths differ"):
+        ngram_lift(["a"], ["b"], prompts=["p", "q"])

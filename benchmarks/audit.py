@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from benchmarks._duplicate_rivals import PERMUTATIONS, THRESHOLD, Timed, rivals
+
 PAGE = Path("docs/results/audit-speed.md")
 GROUP_ROWS = 25_000
 WORDS_PER_SIDE = (75, 145)  # 400 to 800 characters of English
@@ -33,7 +35,7 @@ WORDS_PER_PROMPT = (10, 110)
 COPIES, NEAR, TURNED = 0.01, 0.02, 0.005
 EDITED_WORDS = 2
 RIVAL_TEXTS = 100_000
-THRESHOLD, SHINGLE, PERMUTATIONS = 0.8, 5, 128
+RIVALS_HEADING = "## The duplicate step beside others"
 
 
 @dataclass(frozen=True)
@@ -131,71 +133,31 @@ def audited(path: Path, out: Path) -> dict[str, Any]:
     return {"seconds": wall, "cpu": cpu, "peak": peak, "load": os.getloadavg()[1], "report": report}
 
 
-def rivals(texts: list[str]) -> list[tuple[str, float, int]]:
-    """Name, seconds and proposed or verified pairs of each way to find near duplicates."""
-    found = []
-    for name, call in (("sweetspot", _ours), ("rensa 0.5.0", _rensa), ("datasketch 2.0.0", _datasketch)):
-        started = time.perf_counter()
-        pairs = call(texts)
-        found.append((name, time.perf_counter() - started, pairs))
-    return found
-
-
-def _ours(texts: list[str]) -> int:
-    from sweetspot.validation.duplicates import near_duplicates
-
-    return len(near_duplicates(texts, threshold=THRESHOLD, size=SHINGLE, permutations=PERMUTATIONS).pairs)
-
-
-def _shingles(text: str) -> list[str]:
-    words = text.lower().split()
-    return [" ".join(words[k : k + SHINGLE]) for k in range(max(1, len(words) - SHINGLE + 1))]
-
-
-def _rensa(texts: list[str]) -> int:
-    from rensa import RMinHash, RMinHashLSH  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
-
-    index = RMinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS, num_bands=16)
-    return _looked_up(texts, index, lambda grams: _filled(RMinHash(num_perm=PERMUTATIONS, seed=0), grams), index.query)
-
-
-def _filled(minhash: Any, grams: list[str]) -> Any:
-    minhash.update(grams)
-    return minhash
-
-
-def _datasketch(texts: list[str]) -> int:
-    from datasketch import MinHash, MinHashLSH  # pyright: ignore[reportMissingImports]
-
-    def sketch(grams: list[str]) -> Any:
-        minhash = MinHash(num_perm=PERMUTATIONS, seed=1)
-        minhash.update_batch([gram.encode() for gram in grams])
-        return minhash
-
-    index = MinHashLSH(threshold=THRESHOLD, num_perm=PERMUTATIONS)
-    return _looked_up(texts, index, sketch, index.query)
-
-
-def _looked_up(texts: list[str], index: Any, sketch: Callable[[list[str]], Any], query: Callable[[Any], Any]) -> int:
-    """Insert one text after another and count the earlier ones it collides with; nothing is verified."""
-    pairs = 0
-    for row, text in enumerate(texts):
-        minhash = sketch(_shingles(text))
-        pairs += len(query(minhash))
-        index.insert(row, minhash)
-    return pairs
-
-
 def main() -> None:
     """Measure and write the page."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--words", type=Path, default=Path("../shared/data/pairwise/hh_rlhf_test.parquet"))
     parser.add_argument("--rows", type=int, nargs="+", default=[250_000, 500_000, 1_000_000])
     parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument(
+        "--text-dedup",
+        default="",
+        metavar="PYTHON",
+        help="the Python of an environment with text-dedup, which cannot be installed beside this project",
+    )
+    parser.add_argument("--only-rivals", action="store_true", help="write that part of the page anew, keep the rest")
     options = parser.parse_args()
     if not options.words.is_file():
         raise SystemExit(f"no file {options.words}: the words of the texts come from there")
     words, frequency = vocabulary(options.words)
+    if options.only_rivals:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "texts.parquet"
+            write_pairs(path, RIVAL_TEXTS, words, frequency)
+            compared = rivals(_responses(path), options.text_dedup)
+        kept = options.page.read_text().split(RIVALS_HEADING)[0]
+        options.page.write_text(kept + _beside_others(compared))
+        return
     lines, compared = [], []
     with tempfile.TemporaryDirectory() as folder:
         for rows in options.rows:
@@ -205,11 +167,16 @@ def main() -> None:
             lines.append(_line(rows, path.stat().st_size, planted, run))
             print(lines[-1], flush=True)
             if not compared:
-                groups = range(min(4, -(-rows // GROUP_ROWS)))
-                texts = pq.ParquetFile(path).read_row_groups(groups, columns=["chosen"])["chosen"].to_pylist()
-                compared = rivals(texts[:RIVAL_TEXTS])
+                compared = rivals(_responses(path), options.text_dedup)
             path.unlink()
     options.page.write_text(_page(lines, compared))
+
+
+def _responses(path: Path) -> list[str]:
+    """The chosen responses of the first groups of rows, 100,000 at most."""
+    file = pq.ParquetFile(path)
+    groups = range(min(RIVAL_TEXTS // GROUP_ROWS, file.num_row_groups))
+    return file.read_row_groups(groups, columns=["chosen"])["chosen"].to_pylist()
 
 
 def _line(rows: int, size: int, planted: Planted, run: dict[str, Any]) -> str:
@@ -223,41 +190,49 @@ def _line(rows: int, size: int, planted: Planted, run: dict[str, Any]) -> str:
     )
 
 
-def _page(lines: Sequence[str], compared: Sequence[tuple[str, float, int]]) -> str:
-    ours = compared[0][1] if compared else 1.0
-    rows = [f"| {name} | {seconds:.1f} | {seconds / ours:.2f} | {pairs:,} |" for name, seconds, pairs in compared]
+def _page(lines: Sequence[str], compared: Sequence[Timed]) -> str:
     return "\n".join(
         [
             "# Speed of an audit",
             "",
             f"Made by `python -m benchmarks.audit` on {os.cpu_count()} cores of {platform.machine()}, Python "
             f"{platform.python_version()}, two workers, everything on but `--against`, `--prompts` and `--stress`. "
-            "Texts are "
-            "synthetic: words of real dialogues drawn by their frequency, 400 to 800 characters a response. Planted "
-            "are "
-            "copies, near copies (two words of one response changed) and copies with the label turned. Load is the "
-            "mean number "
-            "of running processes over five minutes: above 2, others worked on the same cores and seconds are too "
-            "many; "
-            "processor seconds tell what the audit itself took.",
+            "Texts are synthetic: words of real dialogues drawn by their frequency, 400 to 800 characters a response. "
+            "Planted are copies, near copies (two words of one response changed) and copies with the label turned. "
+            "Load is the mean number of running processes over five minutes: above 2, others worked on the same cores "
+            "and seconds are too many; processor seconds tell what the audit itself took.",
             "",
             "| pairs | Parquet, MiB | seconds | processor seconds | load of the machine | peak memory of all "
-            "processes, GiB | "
-            "copies found | near copies found | turned copies found |",
+            "processes, GiB | copies found | near copies found | turned copies found |",
             "|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
             *lines,
             "",
-            "## The duplicate step beside others",
+            _beside_others(compared),
+        ]
+    )
+
+
+def _beside_others(compared: Sequence[Timed]) -> str:
+    ours = compared[0].seconds if compared else 1.0
+    rows = [
+        f"| {one.name} | {one.seconds:.1f} | {one.seconds / ours:.2f} | {one.pairs:,} | {one.right:.1%} | "
+        f"{one.together:.1%} |"
+        for one in compared
+    ]
+    return "\n".join(
+        [
+            RIVALS_HEADING,
             "",
             f"{RIVAL_TEXTS:,} responses, five-word shingles, {PERMUTATIONS} permutations, threshold {THRESHOLD}, one "
-            "process, from "
-            "texts to pairs. sweetspot verifies every proposed pair by its exact Jaccard similarity; the others only "
-            "propose. "
-            "text-dedup 0.4.0 pins older rich and urllib3 than this project and cannot be installed beside it; not "
-            "measured.",
+            f"process, load of the machine {os.getloadavg()[1]:.1f}, from texts to pairs. sweetspot verifies every "
+            "proposed pair by its exact Jaccard similarity; the others only propose. Right are listed pairs whose "
+            "exact similarity reaches the threshold; found are the similar pairs, of all that any of them lists, that "
+            "its right pairs connect. text-dedup 0.4.0 pins urllib3 to at most 2.0 and rich below 14 and so runs in an "
+            "environment of its own (`--text-dedup PYTHON`); only its hashing and clustering are timed, with its "
+            "faster hash, not its reading, filtering and saving.",
             "",
-            "| | seconds | against ours | pairs |",
-            "|---|--:|--:|--:|",
+            "| | seconds | against ours | pairs listed | right | similar pairs found |",
+            "|---|--:|--:|--:|--:|--:|",
             *rows,
             "",
         ]

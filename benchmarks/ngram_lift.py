@@ -213,8 +213,8 @@ def page(searched: Sequence[Searched], limits: Poisoning) -> str:
             "## Planted phrases found",
             "",
             f"A phrase at the end of a share of the chosen responses, {SEEDS} draws of the rows each. A phrase in "
-            "fewer than about 25 pairs cannot be told from chance among hundreds of thousands of n-grams, so small sets "
-            "cannot show 0.5 % or 1 %.",
+            "fewer than about 25 pairs cannot be told from chance among hundreds of thousands of n-grams, so small "
+            "sets cannot show 0.5 % or 1 %.",
             "",
             "| set | pairs with it | " + " | ".join(plants) + " |",
             "|---|--:|" + "--:|" * len(plants),

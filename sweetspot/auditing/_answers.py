@@ -91,8 +91,19 @@ def from_whom(found: Found) -> list[str]:
         said.append(_doubted_most(labels))
     raters = found.get("raters")
     if raters is not None and raters.level in _ALARMS:
-        said.append(raters.says)
+        said.append(_raters(raters))
     return said
+
+
+def _raters(raters: Finding) -> str:
+    alike = raters.figures.get("mean_rank_correlation")
+    if not isinstance(alike, float) or "largest_over_smallest_spread" not in raters.figures:
+        return raters.says
+    wide = decimal(_number(raters, "largest_over_smallest_spread"), 1)
+    return (
+        f"Two raters put the responses to a prompt in the same order to {decimal(alike)} (1 is always, 0 no more than "
+        f"by chance), and the widest rater's scores spread {wide} times as far as the narrowest's."
+    )
 
 
 def _agreement(agreement: Finding) -> str:
@@ -280,7 +291,8 @@ def _copies(found: Found, cleaned: bool) -> str:
     copies = [name for name in ("duplicates", "contradictions", "near_duplicates") if name in found]
     if cleaned or not any(found[name].level in _ALARMS for name in copies):
         return ""
-    return "take out copies, and pairs whose two responses are the same text (--clean drop)"
+    same = "identical_responses" in found["duplicates"].figures if "duplicates" in found else False
+    return f"take out copies{', and pairs whose two responses are the same text' if same else ''} (--clean drop)"
 
 
 _STEPS = (_truths, _leaks, _second_opinion, _people_again, _doubtful, _both_orders, _one_scale, _lengths, _copies)

@@ -221,6 +221,8 @@ def _random_labels(subject: Subject, base: Look, seeds: int) -> Finding:
     noticed = after - before >= 0.5 * NOTICED_RISE or all(agreement_falls(base, seen) for seen in looks)
     figures: dict[str, Figure] = {"flagged_share_before": before, "flagged_share_random_labels": after}
     flagged = f"{percent(after)} of the {subject.noun} are flagged instead of {percent(before)}"
+    if not before and not after:
+        flagged = f"none of the {subject.noun} is flagged, as without"
     text = f"With coin flips for labels, {flagged}"
     if agreement and base.agreement is not None:
         figures |= {"agreement_before": base.agreement, "agreement_random_labels": float(np.mean(agreement))}

@@ -94,8 +94,7 @@ def spaced_percent(text: str) -> str:
 
 def _reading(result: AuditResult) -> str:
     lost = sum(result.unreadable.values())
-    layout = result.options.get("layout")
-    text = f"The data holds {plural(result.rows, _NOUNS[result.kind])}{f': {layout}' if layout else ''}."
+    text = f"The data holds {plural(result.rows, _NOUNS[result.kind])}."
     if share(lost, result.rows) <= _UNREADABLE_SHARE:
         return text
     return f"{text} {percent(share(lost, result.rows))} of its rows could not be used."

@@ -86,8 +86,9 @@ def _few(values: Sequence[str]) -> list[str]:
 def _says(found: Coverage, n: int, counts: Mapping[str, int], few: Sequence[str]) -> str:
     absent = [name for name, count in counts.items() if count == 0]
     text = (
-        f"{n} different prompts spread over topics as if there were {found.effective_topics:.0f} equal ones; "
-        f"the largest ({found.words[0] or 'no common words'}) holds {found.sizes[0] / n:.0%}."
+        f"The {n} different prompts are as varied as {found.effective_topics:.0f} "
+        f"topic{'' if round(found.effective_topics) == 1 else 's'} of equal size would be; the largest "
+        f"({found.words[0] or 'no common words'}) holds {found.sizes[0] / n:.0%}."
     )
     if absent:
         text += f" None has {' or '.join(absent)}."

@@ -75,8 +75,8 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         f"{_judgement(low <= blind, high < claimed, best)}"
     )
     chart = Bars(
-        ("estimate", "majority", "best annotator"),
-        (accuracy, counted, best.accuracy),
+        ("estimate", "majority", "best annotator, where it voted", "estimate, where that one voted"),
+        (accuracy, counted, best.accuracy, best.together),
         "share of known labels that are right",
         reference=blind,
     )

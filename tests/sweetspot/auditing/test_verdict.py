@@ -184,11 +184,14 @@ def test_at_most_three_steps_are_named_and_none_that_was_done(result):
 def test_scored_responses_are_told_in_their_own_words(result):
     figures = {"outlying_scores": 275, "outlying_share": 0.047, "undecidable_responses": 1}
     alone = Finding("outlying_scores", "X", "look", "It says.", figures)
-    scale = Finding("raters", "X", "look", "Spreads differ.", {"largest_over_smallest_spread": 3.0})
+    figures = {"largest_over_smallest_spread": 3.0, "mean_rank_correlation": 0.33}
+    scale = Finding("raters", "X", "look", "Spreads differ.", figures)
     pull = Finding("score_length", "X", "look", "It says.", {"mean_length_correlation": -0.31})
     text = verdict(of(result, alone, scale, pull, kind="responses"))
     assert "4.7\u00a0% of the scores (275) are far from what the other raters say; on 1 response the raters" in text
     assert "longer responses score lower (rank correlation \u22120.31)" in text
+    assert "in the same order to 0.33" in text
+    assert "spread 3.0 times as far" in text
     assert "put the raters on one scale" in text
 
 

@@ -134,7 +134,7 @@ def _verdicts(audited: Sequence[Audited]) -> str:
 
 def _truth(audited: Sequence[Audited]) -> str:
     names = (
-        *("majority_accuracy", "estimate_accuracy", "best_annotator_accuracy"),
+        *("majority_accuracy", "dawid_skene_accuracy", "estimate_accuracy", "best_annotator_accuracy"),
         *("estimate_accuracy_where_the_best_voted", "claimed_accuracy"),
     )
     rows = []
@@ -150,6 +150,7 @@ def _truth(audited: Sequence[Audited]) -> str:
         "set",
         "known truths",
         "majority",
+        "Dawid–Skene",
         "estimate",
         "best single",
         "estimate there",

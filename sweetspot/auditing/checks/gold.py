@@ -10,10 +10,13 @@ from sweetspot.auditing.checks._shares import interval, not_checked
 from sweetspot.auditing.estimate import Estimate
 from sweetspot.auditing.findings import Bars, Curves, Figure, Finding, Level
 from sweetspot.auditing.tables import Votes
-from sweetspot.validation.aggregation import FEW_LABELS
+from sweetspot.errors import ConvergenceError
+from sweetspot.validation._votes import votes_of
+from sweetspot.validation.aggregation import FEW_LABELS, FEW_RATERS, fit_votes
 
 TITLE = "Are the aggregated labels right?"
 BINS = 8
+MOST_CLASSES = 100
 _BY_LUCK = 0.05
 
 
@@ -38,7 +41,7 @@ class _Best:
 
 
 def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
-    """Accuracy of the estimate, the majority and the best annotator; claimed against true certainty."""
+    """Accuracy of the estimate, the majority, Dawid-Skene and the best annotator; claimed against true certainty."""
     if votes.gold is None or not (votes.gold >= 0).any():
         return (
             not_checked("against_gold", TITLE, "No column holds true labels, so this rests on the estimate alone."),
@@ -52,11 +55,13 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
     best = _best_annotator(votes, right)
     accuracy, counted = float(right[there].mean()), float(_majority_right(votes)[there].mean())
     claimed = float(1 - np.nanmean(found.error_probability[there]))
+    plain = _plain_model_right(votes, coin)
     figures: dict[str, Figure] = {
         "units_with_truth": n,
         "left_open": int(np.sum(found.label[there] < 0)),
         "estimate_accuracy": accuracy,
         "majority_accuracy": counted,
+        **({} if plain is None else {"dawid_skene_accuracy": float(plain[there].mean())}),
         "best_annotator_accuracy": best.accuracy,
         "best_annotator": best.name,
         "estimate_accuracy_where_the_best_voted": best.together,
@@ -74,12 +79,15 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
         f"{best.together:.1%}). "
         f"{_judgement(low <= blind, high < claimed, best)}"
     )
-    chart = Bars(
-        ("estimate", "majority", "best annotator, where it voted", "estimate, where that one voted"),
-        (accuracy, counted, best.accuracy, best.together),
-        "share of known labels that are right",
-        reference=blind,
-    )
+    compared = {
+        "estimate": accuracy,
+        "majority": counted,
+        **({} if plain is None else {"Dawid-Skene without shrinkage": float(plain[there].mean())}),
+        "best annotator, where it voted": best.accuracy,
+        "estimate, where that one voted": best.together,
+    }
+    axis = "share of known labels that are right"
+    chart = Bars(tuple(compared), tuple(compared.values()), axis, reference=blind)
     charts = (chart, _calibration(1 - found.error_probability[there], right[there]))
     return (Finding("against_gold", TITLE, level, says, figures, {"estimate_accuracy": (low, high)}, charts),)
 
@@ -99,6 +107,19 @@ def _majority_right(votes: Votes) -> NDArray[np.float64]:
     counts = votes.counts()
     winners = counts == counts.max(axis=1, keepdims=True)
     return winners[np.arange(len(counts)), np.maximum(votes.gold, 0)] / winners.sum(axis=1)
+
+
+def _plain_model_right(votes: Votes, coin: float) -> NDArray[np.float64] | None:
+    """Whether Dawid and Skene's own model names the true class, (units,); None where it cannot be fitted."""
+    shape = (len(votes.units), len(votes.raters), len(votes.classes))
+    if len(votes.raters) < FEW_RATERS or shape[2] > MOST_CLASSES:
+        return None
+    given = (np.repeat(column, votes.count) for column in (votes.unit, votes.rater, votes.code))
+    try:
+        label = fit_votes(votes_of(*given, shape=shape), max_iter=1000, tol=1e-4).label
+    except ConvergenceError:
+        return None
+    return np.where(label < 0, coin, label == votes.gold)
 
 
 def _best_annotator(votes: Votes, right: NDArray[np.float64]) -> _Best:

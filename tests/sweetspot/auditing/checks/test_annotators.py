@@ -4,6 +4,7 @@ from audit_tables import crowd, votes_of
 
 from sweetspot.auditing.checks import agreement, annotators, gold, label_errors
 from sweetspot.auditing.estimate import estimate
+from sweetspot.validation.aggregation import dawid_skene
 
 
 def test_careless_annotators_are_named_with_their_share_of_the_errors():
@@ -62,6 +63,16 @@ def test_the_luckiest_of_many_equal_annotators_is_not_called_better():
     (found,) = gold.check(votes, estimate(votes))
     assert "alone" not in found.says
     assert found.level == "ok"
+
+
+def test_the_plain_model_stands_beside_the_estimate():
+    truth, table = crowd(np.random.default_rng(7), 300, [0.9, 0.8, 0.6])
+    votes = votes_of(table, gold=truth)
+    (found,) = gold.check(votes, estimate(votes))
+    assert found.figures["dawid_skene_accuracy"] == np.mean(dawid_skene(table, tol=1e-4).label == truth)
+    assert "Dawid-Skene without shrinkage" in found.charts[0].labels
+    two = votes_of(table[:, :2], gold=truth)
+    assert "dawid_skene_accuracy" not in gold.check(two, estimate(two))[0].figures
 
 
 def test_labels_left_open_count_as_guesses_and_always_naming_the_commonest_class_is_no_skill():

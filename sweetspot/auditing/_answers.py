@@ -20,6 +20,8 @@ TOLD = frozenset(
 )
 """Checks that the answers speak of."""
 _ALARMS = ("bad", "look")
+_MANY = 0.2
+"""Share of the wrong votes from which it is worth saying that two annotators cast them."""
 _CHANCE = f"a coin would match {percent(0.5)}"
 
 
@@ -118,16 +120,14 @@ def _people(people: Finding) -> str:
     if "unreliable_annotators" not in people.figures:
         return people.says
     judged, poor = int(_number(people, "annotators_judged")), int(_number(people, "unreliable_annotators"))
-    share = percent(_number(people, "wrong_votes_share_of_worst_two"))
+    share = _number(people, "wrong_votes_share_of_worst_two")
     enough = f"{count(judged)} annotators with enough votes to judge"
     if not poor:
         return f"Nobody stands out among the {enough}."
     names = people.figures.get("least_reliable", "")
     verb = "is" if poor == 1 else "are"
-    return (
-        f"Of the {enough}, {count(poor)} {verb} clearly less reliable than the rest ({names}); two annotators alone "
-        f"cast {share} of the votes that look wrong."
-    )
+    two = f"; two annotators alone cast {percent(share)} of the votes that look wrong" if share >= _MANY else ""
+    return f"Of the {enough}, {count(poor)} {verb} clearly less reliable than the rest ({names}){two}."
 
 
 def _doubted_most(labels: Finding) -> str:

@@ -135,6 +135,8 @@ def test_it_names_whose_labels_look_wrong(result):
     assert (
         "Of the 40 annotators with enough votes to judge, 2 are clearly less reliable than the rest (w17, w4)" in text
     )
+    assert "two annotators alone cast 35\u00a0% of the votes that look wrong" in text
+    assert "alone" not in verdict(of(result, labels(), people(least_reliable="w4", wrong_votes_share_of_worst_two=0.1)))
     assert "look at the work of w17, w4 before their votes count" in text
     assert "Nobody stands out among the 40" in verdict(of(result, labels(), people("ok", unreliable_annotators=0)))
     figures = {"doubted_most": "shop", "doubted_most_by": "source", "doubted_most_rate": 0.3}

@@ -4,22 +4,26 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sweetspot.auditing.checks import coverage
 from sweetspot.auditing.conversations import flat
 from sweetspot.auditing.findings import Finding
-from sweetspot.auditing.groups import text_ids
 from sweetspot.auditing.inspection import Inspection, References, inspect
 from sweetspot.auditing.reading import PairTexts
 from sweetspot.auditing.stress import stress
 from sweetspot.auditing.subjects import sampled
-from sweetspot.auditing.tables import Pairs, Scores
+from sweetspot.auditing.tables import Pairs, Scores, Votes
 from sweetspot.auditing.topics import Topics, named_topics, prompt_topics
 from tasks.audit_measure import CONTAMINATION_WORDS, Measured, read_again
 from tasks.audit_source import AuditSource
 
+IntArray = NDArray[np.int64]
+
 COVERED_PROMPTS = 20_000
 SHOWN_CHARS = 4_000
+VOTED_TEXTS = frozenset({"prompt", "first", "second"})
+"""Columns of votes by which what was voted on can be read again."""
 
 
 def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[str]) -> Inspection:
@@ -54,25 +58,39 @@ def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | No
 
 def stress_table(source: AuditSource, measured: Measured) -> tuple[Finding, ...]:
     """What the audit would have caught of errors planted into this very data."""
+    topics = named_topics(measured.table) or _topics_by_words(source, measured)
+    return stress(measured.table, seeds=3, topics=topics)
+
+
+def _topics_by_words(source: AuditSource, measured: Measured) -> Topics | None:
+    """Topics of the rows or units that damage is tried on, by their prompts, which are read again; None without any."""
     table = measured.table
-    topics = named_topics(table)
-    if topics is None and isinstance(table, Pairs | Scores):
-        topics = _topics_by_words(source, measured, table)
-    return stress(table, seeds=3, topics=topics)
-
-
-def _topics_by_words(source: AuditSource, measured: Measured, table: Pairs | Scores) -> Topics | None:
-    """Topics of the rows that damage is tried on, by their prompts, which are read again."""
-    rows = sampled(table)
-    prompt = np.full(len(table), -1, dtype=np.int64)
-    prompt[rows] = text_ids(table.keys[rows, 0])
-    first = rows[np.unique(prompt[rows], return_index=True)[1]]
-    texts = {
+    places = _places(measured, sampled(table))
+    voted = isinstance(table, Votes)
+    prompts = {
         place: flat(text)
-        for block in read_again(source, measured.reading, table.row[first].tolist())
+        for block in read_again(source, measured.reading, [one for one in places if one >= 0], decided=voted)
         for place, text in zip(block.row, block.prompt, strict=True)
     }
-    return prompt_topics([texts[place] for place in table.row[first].tolist()], prompt)
+    number: dict[str, int] = {}
+    codes = [number.setdefault(prompts[one], len(number)) if one in prompts else -1 for one in places]
+    return prompt_topics(list(number), np.array(codes, dtype=np.int64))
+
+
+def _places(measured: Measured, chosen: IntArray) -> list[int]:
+    """The place in the source of each row or unit's first vote; -1 where it is not chosen, or holds no texts."""
+    table = measured.table
+    if isinstance(table, Votes):
+        places = np.full(len(table.units), -1, dtype=np.int64)
+        if set(measured.reading.columns) >= VOTED_TEXTS:
+            units, first = np.unique(table.unit, return_index=True)
+            places[units] = np.asarray(measured.places)[first]
+    else:
+        places = table.row.copy()
+    outside = np.ones(len(places), dtype=np.bool_)
+    outside[chosen] = False
+    places[outside] = -1
+    return places.tolist()
 
 
 def with_texts(source: AuditSource, measured: Measured, findings: tuple[Finding, ...]) -> tuple[Finding, ...]:

@@ -117,6 +117,24 @@ def test_one_topic_of_scored_responses_is_spoilt_too(tmp_path):
     assert any("clusters of the 60 prompts" in note for note in flips.warnings)
 
 
+def test_one_topic_of_votes_is_spoilt_where_their_prompts_are_there(tmp_path):
+    rows = [
+        {"pair_id": f"u{k}", "annotator": f"w{who}", "preference": 2 if (k * 5 + who) % 9 == 0 else 1}
+        | {"prompt": f"{TOPIC_WORDS[k % 6]} number {k}", "response_1": f"one {k}", "response_2": f"two {k}"}
+        for k in range(120)
+        for who in range(5)
+    ]
+    flips = finding(audit(tmp_path, rows, stress=True), "stress_flips")
+    assert flips.figures["one_topic_planted"] > 0
+    # Everybody was wrong about it, so nobody's vote speaks against another's: that is what the page must say.
+    assert flips.figures["one_topic_recall"] < 0.3 < flips.figures["uniform_10_recall"]
+    assert "one topic, all" in flips.says
+    assert any("clusters of the 120 prompts" in note for note in flips.warnings)
+    bare = [{name: row[name] for name in ("pair_id", "annotator", "preference")} for row in rows]
+    flips = finding(audit(tmp_path, bare, stress=True), "stress_flips")
+    assert any(note.startswith("not_planted: one topic, all: no topic is known") for note in flips.warnings)
+
+
 # --- bad input: each ends in a clear error or a counted reason, and nothing else is lost
 
 

@@ -129,21 +129,19 @@ def test_hostile_data_runs_nothing_and_loads_nothing(page, requests_made, listen
 
 
 def hostile_votes(host):
-    """Ballots whose annotators, the only texts of a user's that an artifact repeats, all try to escape."""
+    """Ballots in which the texts that an artifact repeats, ids of pairs and names of annotators, try to escape."""
     names = [payload.replace("HOST", host) for key, payload in CORPUS.items() if key not in ("surrogate", "long_word")]
     names += [f"![x]({host}/m.png)", f"[a]({host}/l) <{host}/b> | # h", f"```mermaid\nclick A '{host}'\n```"]
     draw = random.Random(0)
     return [
-        {"pair_id": f"p{pair}", "annotator": name, "preference": draw.choice([1, 2])}
-        for pair in range(40)
-        for name in names
+        {"pair_id": pair, "annotator": name, "preference": draw.choice([1, 2])} for pair in names for name in names[:9]
     ]
 
 
 @pytest.fixture(scope="module")
 def finished(page, served, listener):
     """The state of an audit of hostile votes that was submitted in the form, with its artifact open."""
-    votes = served.folder / "votes.jsonl"
+    votes = served.folder / f"<img src=x onerror={RUNS}>.jsonl"
     votes.write_text("\n".join(json.dumps(row) for row in hostile_votes(listener[0])))
     open_form(page, served, "audit")
     setting(page, "source").locator("textarea").fill(str(votes))
@@ -175,8 +173,8 @@ def test_an_audit_from_the_form_ends_and_its_artifact_repeats_hostile_names_as_t
     assert {urlsplit(address).netloc for address in requests_made if address.startswith("http")} == {
         f"127.0.0.1:{served.port}"
     }
-    text = page.locator("main").inner_text()
-    assert "alert" in text or "pwned" in text, "no hostile name is on the page, so nothing was tried"
+    text = page.locator("body").inner_text()
+    assert text.count("pwned") > 5, "hardly a hostile text is on the page, so nothing was tried"
 
 
 def test_the_listener_would_have_noticed(page, listener, tmp_path):

@@ -153,7 +153,7 @@ def test_a_ray_actor(tmp_path, root, monkeypatch, figure):
     blamed = {row["row_id"] for index in range(ref.chunks) for row in ref.read_dropped(index).to_pylist()}
     assert set(ended) | blamed == set(prompts.read(["prompt_id"])["prompt_id"].to_pylist())
     assert blamed.isdisjoint(ended)
-    assert len(blamed) <= 3  # of 2,000: see decision 10 on a second kill in the same chunk
+    assert len(blamed) <= 8  # of 2,000: see decision 10 on a second kill in the same chunk
     worked = Counter(line.split()[1] for line in lines())
     again = sum(count - 1 for key, count in worked.items())
     waits.sort()

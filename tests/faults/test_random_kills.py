@@ -30,7 +30,7 @@ from tasks.load_prompts import load_prompts
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 TABLE = "200 kills (kill -9) at random times"
 RIVALS = "The same kills against two published ways to go on, by counting chunks worked again"
-FLOW_KILLS, TRAINING_KILLS, ACTOR_KILLS, RAYLET_KILLS, RUN_KILLS, ENGINE_KILLS = 148, 12, 30, 4, 2, 4
+FLOW_KILLS, TRAINING_KILLS, ACTOR_KILLS, RAYLET_KILLS, RUN_KILLS, ENGINE_KILLS = 156, 8, 30, 2, 2, 2
 
 
 def duration(nights, name, **options):

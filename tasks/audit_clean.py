@@ -10,8 +10,8 @@ from sweetspot import ids, schemas
 from sweetspot.auditing.cleaning import REASONS, decide
 from sweetspot.auditing.findings import Cleaning
 from sweetspot.auditing.inspection import Inspection
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import Votes
-from sweetspot.config import Audit
 from sweetspot.delivery.books import Book, IdSet
 from sweetspot.delivery.facts import VersionFacts, column_facts
 from sweetspot.delivery.manifest import FileEntry, Manifest

@@ -31,7 +31,7 @@ def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[s
         }
 
     references = References(tuple(names), measured.containment, CONTAMINATION_WORDS, measured.short_references)
-    return inspect(measured.table, references, texts_of)
+    return inspect(measured.table, references, texts_of, scored=measured.scored)
 
 
 def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | None) -> tuple[Finding, ...]:

@@ -16,8 +16,8 @@ from sweetspot.auditing.cleaning import Decisions
 from sweetspot.auditing.conversations import Messages, flat
 from sweetspot.auditing.features import keys_of
 from sweetspot.auditing.reading import Left, PairTexts, name_of, read_pairs
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import Scores, Votes
-from sweetspot.config import Audit
 from sweetspot.relabel import reward_conditioned
 from sweetspot.validation._text import normal_form
 from tasks.audit_measure import Measured, read_again

@@ -12,9 +12,10 @@ from sweetspot.auditing.checks.duplicates import clusters
 from sweetspot.auditing.estimate import Estimate
 from sweetspot.auditing.groups import text_ids
 from sweetspot.auditing.inspection import Inspection
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import FLAWS, Pairs, Scores, Votes
 from sweetspot.auditing.winners import SECOND, TIE
-from sweetspot.config import Audit, Selection
+from sweetspot.config import Selection
 from sweetspot.errors import ContractError
 from sweetspot.margins import bees
 from sweetspot.pairing import pair_positions

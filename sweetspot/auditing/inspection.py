@@ -10,6 +10,7 @@ from sweetspot.auditing.checks import (
     agreement,
     annotators,
     degenerate,
+    displacement,
     duplicates,
     gold,
     intransitivity,
@@ -28,6 +29,7 @@ from sweetspot.auditing.earned import earned
 from sweetspot.auditing.estimate import Estimate, estimate
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.groups import Repeats, repeats
+from sweetspot.auditing.scored import Scored
 from sweetspot.auditing.tables import Pairs, Scores, Table, Votes
 from sweetspot.errors import ContractError, ConvergenceError
 
@@ -62,8 +64,15 @@ class Inspection:
     near: NearPairs | None = None
 
 
-def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspection:
-    """Run all checks; one that cannot work on this data says so in its finding."""
+def inspect(table: Table, references: References, texts_of: TextsOf, *, scored: Scored | None = None) -> Inspection:
+    """Run all checks; one that cannot work on this data says so in its finding.
+
+    Args:
+        table: what is audited.
+        references: what it was compared with.
+        texts_of: reads texts of pairs again.
+        scored: which model scored the pairs; None where none was named.
+    """
     found = estimate(table)
     if isinstance(table, Votes):
         found = earned(found, table.gold)
@@ -96,7 +105,8 @@ def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspecti
         *degenerate.check(table),
         *leakage.check(table),
         *compared,
-        *_guarded("likelihoods", lambda: likelihood.check(table)),
+        *_guarded("likelihoods", lambda: likelihood.check(table, scored)),
+        *(_guarded("displacement_risk", lambda: displacement.check(table, scored)) if scored is not None else ()),
     )
     return Inspection(findings, found, same, near)
 

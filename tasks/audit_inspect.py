@@ -7,6 +7,7 @@ import numpy as np
 
 from sweetspot.auditing.checks import coverage
 from sweetspot.auditing.conversations import flat
+from sweetspot.auditing.features import asked
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.inspection import Inspection, References, inspect
 from sweetspot.auditing.reading import PairTexts
@@ -30,8 +31,15 @@ def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[s
             for place, chosen, rejected in zip(texts.row, texts.chosen, texts.rejected, strict=True)
         }
 
+    def prompts_of(places: Sequence[int]) -> dict[int, str]:
+        return {
+            place: asked(prompt)
+            for texts in read_again(source, measured.reading, places)
+            for place, prompt in zip(texts.row, texts.prompt, strict=True)
+        }
+
     references = References(tuple(names), measured.containment, CONTAMINATION_WORDS, measured.short_references)
-    return inspect(measured.table, references, texts_of, scored=measured.scored)
+    return inspect(measured.table, references, texts_of, prompts_of, scored=measured.scored)
 
 
 def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | None) -> tuple[Finding, ...]:

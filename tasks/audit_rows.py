@@ -216,7 +216,7 @@ def _row(
         "score_rejected": low,
         "margin": high - low,
         "margin_external": high - low,
-        "margin_implicit": None,
+        "margin_implicit": None if math.isnan(found.implicit[k]) else float(found.implicit[k]),
         "preference_probability": None if math.isnan(wrong) or found.is_eval[k] else 1 - wrong,
         "route": str(found.route[k]),
         "goal": None,

@@ -19,12 +19,14 @@ from sweetspot.auditing.checks import (
     length,
     likelihood,
     margins,
+    near_prompts,
     position,
     raters,
     self_preference,
     style,
 )
 from sweetspot.auditing.checks.duplicates import NearPairs
+from sweetspot.auditing.checks.near_prompts import PromptsOf
 from sweetspot.auditing.earned import earned
 from sweetspot.auditing.estimate import Estimate, estimate
 from sweetspot.auditing.findings import Finding
@@ -64,13 +66,16 @@ class Inspection:
     near: NearPairs | None = None
 
 
-def inspect(table: Table, references: References, texts_of: TextsOf, *, scored: Scored | None = None) -> Inspection:
+def inspect(
+    table: Table, references: References, texts_of: TextsOf, prompts_of: PromptsOf, *, scored: Scored | None = None
+) -> Inspection:
     """Run all checks; one that cannot work on this data says so in its finding.
 
     Args:
         table: what is audited.
         references: what it was compared with.
-        texts_of: reads texts of pairs again.
+        texts_of: reads responses of pairs again.
+        prompts_of: reads their prompts again.
         scored: which model scored the pairs; None where none was named.
     """
     found = estimate(table)
@@ -98,6 +103,7 @@ def inspect(table: Table, references: References, texts_of: TextsOf, *, scored: 
         *margins.check(table),
         *duplicates.check(table, same),
         *(duplicates.check_near(table, near, opposite) if near is not None else ()),
+        *near_prompts.check(table, same, prompts_of),
         *_guarded("length_bias", lambda: length.check(table)),
         *_guarded("format_bias", lambda: style.check(table)),
         *self_preference.check(table),

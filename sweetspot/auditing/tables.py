@@ -70,6 +70,7 @@ class Pairs:
             `chosen_tokens`, `rejected_tokens`, `ches`, `ches_per_token`.
         labels: columns of names: `provenance`, `annotator`, `chosen_model`, `rejected_model`, `split`.
         responses: MinHash of the two responses of a row together; None when not computed.
+        prompts: MinHash of every different prompt, at the first row of a block that has it; None likewise.
     """
 
     row: IntArray
@@ -82,6 +83,7 @@ class Pairs:
     numbers: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
     labels: Mapping[str, Labels] = field(default_factory=dict[str, Labels])
     responses: Sketches | None = None
+    prompts: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.row)

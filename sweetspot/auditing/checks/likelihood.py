@@ -73,7 +73,7 @@ def check(pairs: Pairs, scored: Scored | None = None, *, beta: float = BETA) -> 
 
 
 def _says(found: PathologyReport, hard: int, n: int, scored: Scored | None, beta: float, *, doubtful: bool) -> str:
-    who = "The reference" if scored is None else f"{_name(scored.reference)}, read before any training,"
+    who = "The reference" if scored is None else f"The model that DPO starts from ({_name(scored.reference)})"
     says = (
         f"{who} prefers the chosen response in {found.reference_accuracy:.0%} of {n} pairs. {hard} pairs "
         f"({hard / n:.1%}) start so far on the wrong side that DPO's loss must fall below {UNREACHABLE:g} before "

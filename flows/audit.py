@@ -22,6 +22,7 @@ from sweetspot.auditing.settings import Audit
 from tasks.audit_clean import clean_and_deliver
 from tasks.audit_inspect import cover, inspect_source, stress_table, with_texts
 from tasks.audit_likelihood import check_models, score_likelihoods
+from tasks.audit_meaning import compare_meanings
 from tasks.audit_measure import Measured, measure, texts_of_file
 from tasks.audit_report import write_reports
 from tasks.audit_source import AuditSource, open_source
@@ -121,6 +122,8 @@ def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, 
     findings = inspected.findings
     target = texts_of_file(config.prompts, only_prompts=True) if config.prompts else None
     findings += step(cover, source, measured, target=target)
+    if config.embedder:
+        findings += step(compare_meanings, source, measured, config)
     if config.stress:
         findings += step(stress_table, measured)
     return measured, inspected, findings

@@ -77,6 +77,12 @@ def check_models(settings: Audit, kind: str) -> None:
             f"policy: a model scores chosen and rejected of pairs, and the source holds {kind}; leave out policy, or "
             "audit pairs"
         )
+    if settings.embedder and (not settings.against or kind == "votes"):
+        missing = "the source holds votes, without prompts to compare" if settings.against else "no file is named"
+        raise ConfigError(
+            f"embedder: compares prompts with the texts of `against`, and {missing}; leave out embedder, or name "
+            "files with --against"
+        )
     named = ((settings.policy, settings.policy_revision), (settings.reference, settings.reference_revision))
     for path, revision in (*named, (settings.embedder, settings.embedder_revision)):
         if path:

@@ -186,6 +186,8 @@ def test_other_weights_make_another_version(tmp_path, policy, trained):
         ({"policy": "POLICY", "format": "votes", "columns": {"vote": "v"}}, "the source holds votes"),
         ({"policy": "POLICY", "reference": "OTHER"}, "another tokenizer"),
         ({"policy": "PICKLED"}, "can run code when read"),
+        ({"embedder": "POLICY"}, "no file is named; leave out embedder"),
+        ({"embedder": "/nowhere", "against": ["x.jsonl"]}, "no such model directory"),
     ],
 )
 def test_models_that_cannot_work_are_refused_before_anything_is_written(tmp_path, policy, settings, message):
@@ -201,6 +203,34 @@ def test_models_that_cannot_work_are_refused_before_anything_is_written(tmp_path
     with pytest.raises(ConfigError, match=message):
         audit(tmp_path, rows, **settings)
     assert not (tmp_path / "out").exists()
+
+
+def test_copies_too_short_for_a_run_of_words_are_found_by_their_embeddings(tmp_path, policy, root):
+    """Unrelated prompts of the same world pass as often as the control says; copies pass far more often."""
+    world = (root / "deployments/world/prompts.jsonl").read_text().splitlines()
+    questions = list(dict.fromkeys(json.loads(line)["prompt"] for line in world))
+    bench, rows = tmp_path / "bench.jsonl", pairs(300)
+    for row, question in zip(rows, questions, strict=False):
+        row["prompt"] = question
+    bench.write_text("\n".join(json.dumps({"prompt": question}) for question in questions[300:400]))
+    clean = finding(audit(tmp_path, rows, against=[str(bench)], embedder=policy), "meaning_overlap")
+    assert (clean.figures["prompts"], clean.figures["references"]) == (300, 100)
+    assert clean.level == "ok"
+    for row, question in zip(rows[:60], questions[300:], strict=False):
+        row["prompt"] = question
+    result = audit(tmp_path, rows, against=[str(bench)], embedder=policy)
+    assert finding(result, "contamination").figures["contaminated_rows"] == 0
+    found = finding(result, "meaning_overlap")
+    assert found.level == "bad"
+    assert all(int(one.row_id[1:]) < 60 for one in found.suspects)
+    assert found.suspects[0].texts["nearest reference"] == found.suspects[0].texts["prompt"]
+
+
+def test_too_few_prompts_for_a_control_are_said(tmp_path, policy):
+    bench = tmp_path / "bench.jsonl"
+    bench.write_text(json.dumps({"prompt": "sort 12"}))
+    found = finding(audit(tmp_path, pairs(5), against=[str(bench)], embedder=policy), "meaning_overlap")
+    assert (found.level, "too few" in found.says) == ("not_checked", True)
 
 
 def test_the_command_names_the_refusal(tmp_path, monkeypatch, capsys):

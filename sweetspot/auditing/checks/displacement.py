@@ -52,8 +52,8 @@ def check(pairs: Pairs, scored: Scored) -> tuple[Finding, ...]:
     }
     level = level_of(share(positive, n), LOOK, np.inf)
     notes = (
-        "ranking: CHES orders the pairs of one model; it is no probability, and no threshold is known from which "
-        "displacement is certain",
+        "ranking: CHES orders the pairs of one model and says more of many pairs than of one; it is no probability, "
+        "and no threshold is known from which displacement is certain",
         *notes_of(scored),
     )
     charts = only(histogram({"pairs": risk[known]}, "CHES per token; right of 0 the responses look alike to the model"))

@@ -138,8 +138,8 @@ def _left(scored: Scored) -> str:
 
 
 def _name(model: str) -> str:
-    """The last part of a path or hub name."""
-    return model.rstrip("/\\").replace("\\", "/").rsplit("/", 1)[-1]
+    """The last two parts of a path, or a hub name: folders of models often end alike."""
+    return "/".join(model.replace("\\", "/").rstrip("/").split("/")[-2:])
 
 
 def _policy(pairs: Pairs, known: BoolArray) -> dict[str, FloatArray]:

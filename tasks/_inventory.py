@@ -3,7 +3,6 @@
 This is the one place that lists a store. No commit and no reader depends on it.
 """
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -65,18 +64,18 @@ class DatasetState:
 def dataset_state(store: Store, dataset: str) -> DatasetState:
     """Look through everything below the dataset's folder."""
     items = {item.key: item for item in store.listing(dataset)}
-    pointer = store.read_if_there(f"{dataset}/latest.json")
+    pointer = store.record_if_there(f"{dataset}/latest.json")
     versions, unpublished = _versions(store, dataset, items)
     return DatasetState(
         tables=tuple(sorted(_tables(store, items.values()), key=lambda table: table.changed)),
         versions=versions,
         unpublished=unpublished,
         dates={
-            key.rsplit("/", 1)[1].removesuffix(".json"): json.loads(store.read(key))["version"]
+            key.rsplit("/", 1)[1].removesuffix(".json"): store.record(key)["version"]
             for key in sorted(items)
             if key.startswith(f"{dataset}/dates/")
         },
-        latest=None if pointer is None else json.loads(pointer)["version"],
+        latest=None if pointer is None else pointer["version"],
         trainings=_trainings(store, dataset, items),
     )
 
@@ -109,8 +108,7 @@ def _unreferenced(store: Store, location: str, parts: list[Item]) -> Iterator[It
         name = item.key.rsplit("/", 1)[1]
         index = name.split("-")[1]
         if index not in receipts:
-            data = store.read_if_there(f"{location}/chunk-{index}.json")
-            receipt = {} if data is None else json.loads(data)
+            receipt = store.record_if_there(f"{location}/chunk-{index}.json") or {}
             receipts[index] = {part["path"] for part in (receipt.get("part"), receipt.get("dropped")) if part}
         if name not in receipts[index]:
             yield item
@@ -138,7 +136,7 @@ def _tables(store: Store, items: Iterable[Item]) -> Iterator[TableState]:
 def _notes(store: Store, location: str, names: set[str]) -> tuple[tuple[str, ...], dict[str, str]]:
     interrupted, blamed = list[str](), dict[str, str]()
     for name in sorted(file for file in names if file.startswith("notes/")):
-        note = json.loads(store.read(f"{location}/{name}"))
+        note = store.record(f"{location}/{name}")
         index = name.removeprefix("notes/").removesuffix(".json")
         blamed |= note["blamed"]
         if f"chunk-{index}.json" not in names:
@@ -162,8 +160,8 @@ def _versions(store: Store, dataset: str, items: dict[str, Item]) -> tuple[tuple
 
 
 def _trainings(store: Store, dataset: str, items: dict[str, Item]) -> dict[str, str]:
-    pointer = store.read_if_there(f"{dataset}/policies/promoted.json")
-    promoted = "" if pointer is None else json.loads(pointer)["policy"]["path"]
+    pointer = store.record_if_there(f"{dataset}/policies/promoted.json")
+    promoted = "" if pointer is None else pointer["policy"]["path"]
     states = {}
     for key in sorted(items):
         if key.startswith(f"{dataset}/policies/") and key.endswith("/request.json"):

@@ -10,7 +10,6 @@ of the stage) counts as evidence only the second time.
 """
 
 import faulthandler
-import json
 import os
 import resource
 import time
@@ -25,6 +24,7 @@ from sweetspot import ids
 from sweetspot.config import Cluster
 from sweetspot.errors import CheckError, ConfigError, EngineError, StoreError, SweetspotError
 from sweetspot.schemas import Schema
+from tasks._records import parse_record
 from tasks._store import Store
 from tasks._tables import ChunkResult, dropped_table
 
@@ -100,7 +100,7 @@ class Page:
     def __init__(self, store: Store, key: str, session: str, *, stall_s: float) -> None:
         self.store, self.key = store, key
         self._held = store.read_if_there(key)
-        before = None if self._held is None else Note(**json.loads(self._held))
+        before = None if self._held is None else Note(**parse_record(self._held, key))
         self.note = Note(session) if before is None else judge(before, session, now_s=time.time(), stall_s=stall_s)
 
     def write(self, at: str, prompt: str = "") -> None:

@@ -1,6 +1,5 @@
 """Signing keys in files: made with `sweetspot keygen`, kept outside the store, readable by their owner alone."""
 
-import json
 import os
 import re
 from pathlib import Path
@@ -12,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sweetspot import ids
 from sweetspot.delivery.signature import key_id, public_hex
 from sweetspot.errors import CheckError, ConfigError
+from tasks._records import parse_record
 
 _PUBLIC = re.compile("[0-9a-f]{64}")
 
@@ -100,7 +100,7 @@ def refuse_rollback(store: str, dataset: str, public_key: str, *, logical_date: 
     """
     path = _seen_folder() / f"{ids.fingerprint([store, dataset, public_key])}.json"
     ours = {"dataset": dataset, "logical_date": logical_date, "manifest_sha256": manifest_sha256, "store": store}
-    seen = json.loads(path.read_text()) if path.is_file() else ours
+    seen = parse_record(path.read_bytes(), str(path)) if path.is_file() else ours
     if seen["logical_date"] > logical_date:
         raise CheckError(
             f"{store}/{dataset}: latest is the version of {logical_date}, but that of {seen['logical_date']} "

@@ -3,7 +3,7 @@
 A file of 40 kB can unpack to 10 GB: pages that compress a thousandfold, or one long text in a dictionary that a
 million rows point at, which the footer does not even count. So what the footer declares is checked first, then rows
 are decoded some at a time and counted. A footer can lie, and some damaged files bring the decoder itself down. So
-every file is first decoded by a process that has no more memory than the limit; whatever happens to it is our refusal.
+every file is first decoded by a process of its own whose memory is bounded; whatever happens to it is our refusal.
 """
 
 import os
@@ -12,19 +12,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweetspot.errors import ContractError, EngineError
 
-BATCH_ROWS, BATCH_BYTES = 1024, 64 * 2**20
+BATCH_ROWS = 64
+"""Rows decoded at a time: few, since each may hold the longest text of its dictionary."""
 MIN_ROWS_JUDGED = 64
 """Fewer rows than this may share a file's fixed cost without being called too wide."""
 FOOTER_BYTES = 16 * 2**20
 """Thrift strings and lists of a footer beyond this are no table of ours."""
 FIXED_BYTES = 256 * 2**20
 """Memory of the trial process besides what it decodes: the interpreter, Arrow, one page."""
+STREAM_BYTES = 2 * 2**30
+"""Memory in which a file that is only streamed must decode: some rows and the dictionaries of a row group."""
 TRIAL_TIMEOUT_S = 600
 REFUSED = 3
 """Exit status by which the trial process says that its output is the reason."""
@@ -56,15 +60,35 @@ def read_parquet(name: str, data: bytes, limits: Limits) -> pa.Table:
     Raises:
         ContractError: it holds more than the limits allow, cannot be read, or brought that process down.
     """
-    _prove_readable(name, data, limits)
-    file = _open(data)
+    _prove_readable(name, data, limits, memory_bytes=limits.unpacked_bytes)
+    file = _open(pa.BufferReader(data))
     return pa.Table.from_batches(list(_decode(name, file, limits)), _spelled_out(file.schema_arrow))
 
 
-def _open(data: bytes) -> pq.ParquetFile:
+def prove_streamable(name: str, path: Path, limits: Limits) -> None:
+    """Let a process of its own decode a file to its end some rows at a time, as `stream_parquet` will.
+
+    Raises:
+        ContractError: it holds more than the limits allow, cannot be read, or brought that process down.
+    """
+    _prove_readable(name, path, limits, memory_bytes=min(STREAM_BYTES, limits.unpacked_bytes))
+
+
+def stream_parquet(name: str, path: Path, limits: Limits) -> Iterator[pa.RecordBatch]:
+    """Rows of a file that was proved streamable, some at a time; memory stays flat.
+
+    Raises:
+        ContractError: it holds more than the limits allow.
+    """
+    with pa.memory_map(str(path)) as data:
+        yield from _decode(name, _open(data), limits)
+
+
+def _open(data: pa.NativeFile) -> pq.ParquetFile:
     return pq.ParquetFile(
-        pa.BufferReader(data),
+        data,
         page_checksum_verification=True,
+        pre_buffer=False,
         thrift_string_size_limit=FOOTER_BYTES,
         thrift_container_size_limit=FOOTER_BYTES,
     )
@@ -90,23 +114,13 @@ def _judge_footer(name: str, file: pq.ParquetFile, limits: Limits) -> None:
 def _decode(name: str, file: pq.ParquetFile, limits: Limits) -> Iterator[pa.RecordBatch]:
     """Rows in pieces, counted as they come: repeated values of a dictionary grow only here."""
     rows = unpacked = 0
-    for packed in file.iter_batches(_batch_rows(file), use_threads=False):
+    for packed in file.iter_batches(BATCH_ROWS, use_threads=False):
         batch = packed.cast(_spelled_out(packed.schema))
         rows, unpacked = rows + len(batch), unpacked + batch.nbytes
         _refuse_above(name, "unpacked bytes", unpacked, limits.unpacked_bytes, "max_unpacked_bytes")
         per_row = unpacked // max(rows, MIN_ROWS_JUDGED)
         _refuse_above(name, "unpacked bytes per row", per_row, limits.row_bytes, "max_row_bytes")
         yield batch
-
-
-def _batch_rows(file: pq.ParquetFile) -> int:
-    """So few rows at a time that they fit in `BATCH_BYTES` even if each held the largest value of every column."""
-    footer = file.metadata
-    groups = (footer.row_group(index) for index in range(footer.num_row_groups))
-    widest = (
-        sum(group.column(place).total_uncompressed_size for place in range(group.num_columns)) for group in groups
-    )
-    return max(1, min(BATCH_ROWS, BATCH_BYTES // max(1, *widest, 1)))
 
 
 def _spelled_out(schema: pa.Schema) -> pa.Schema:
@@ -133,13 +147,14 @@ def _refuse_above(name: str, what: str, found: int, allowed: int, setting: str) 
         )
 
 
-def _prove_readable(name: str, data: bytes, limits: Limits) -> None:
+def _prove_readable(name: str, source: bytes | Path, limits: Limits, *, memory_bytes: int) -> None:
     """Decode in a process with bounded memory; return only if it came to its end."""
-    command = [sys.executable, "-m", "tasks._parquet", str(limits.rows), str(limits.unpacked_bytes)]
+    path, data = ("", source) if isinstance(source, bytes) else (str(source.resolve()), None)
+    bounds = (limits.rows, limits.unpacked_bytes, limits.row_bytes, memory_bytes)
     environment = {**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system", "OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
-            [*command, str(limits.row_bytes), name],
+            [sys.executable, "-m", "tasks._parquet", *map(str, bounds), name, path],
             input=data,
             env=environment,
             capture_output=True,
@@ -154,30 +169,33 @@ def _prove_readable(name: str, data: bytes, limits: Limits) -> None:
         raise EngineError(f"the process that tries out {name} cannot start: {done.stderr.decode()[-300:]}")
     if done.returncode:
         raise ContractError(
-            f"{name}: cannot be decoded in {limits.unpacked_bytes:,} bytes of memory (the process that tried ended "
+            f"{name}: cannot be decoded in {memory_bytes:,} bytes of memory (the process that tried ended "
             f"with {done.returncode}); it is damaged or made to overwhelm its reader. Nothing of it was used"
         )
 
 
-def _try_out(rows: str, unpacked_bytes: str, row_bytes: str, name: str) -> int:
-    """The trial process: read standard input within memory that cannot be exceeded."""
+def _try_out(rows: str, unpacked_bytes: str, row_bytes: str, memory_bytes: str, name: str, path: str) -> int:
+    """The trial process: read a path, or standard input, within memory that cannot be exceeded."""
     limits = Limits(int(rows), int(unpacked_bytes), int(row_bytes))
-    data = sys.stdin.buffer.read()
-    allowed = limits.unpacked_bytes + len(data) + FIXED_BYTES
+    data = pa.memory_map(path) if path else pa.BufferReader(sys.stdin.buffer.read())
+    allowed = int(memory_bytes) + (0 if path else data.size()) + FIXED_BYTES
     resource.setrlimit(resource.RLIMIT_DATA, (allowed, allowed))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    decoded = 0
     try:
         file = _open(data)
         _judge_footer(name, file, limits)
-        for _ in _decode(name, file, limits):
-            pass
+        for batch in _decode(name, file, limits):
+            decoded += len(batch)
     except ContractError as refusal:
         sys.stdout.write(str(refusal))
         return REFUSED
     except (pa.ArrowMemoryError, MemoryError):
         return REFUSED + 1
     except (pa.ArrowException, OSError, ValueError) as error:
-        sys.stdout.write(f"{name}: cannot be read as parquet: {type(error).__name__}; is it damaged?")
+        sys.stdout.write(
+            f"{name}: cannot be read as parquet after row {decoded}: {type(error).__name__}; is it damaged?"
+        )
         return REFUSED
     return 0
 

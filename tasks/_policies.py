@@ -1,7 +1,6 @@
 """Policies: where the start policy lies, which one was promoted, and how a new one is committed."""
 
 import hashlib
-import json
 import os
 import re
 import tempfile
@@ -39,7 +38,7 @@ class PolicyRef:
         if not self.store:
             return local_directory(self.path, self.revision)
         folder = _cache() / self.revision
-        marker = json.loads(Store(self.store).read(f"{self.path}/policy.json"))
+        marker = Store(self.store).record(f"{self.path}/policy.json")
         for entry in marker["files"]:
             _refuse_odd_file(entry["path"], self)
             _fetch(Store(self.store), f"{self.path}/{entry['path']}", folder / entry["path"], entry["sha256"])
@@ -80,7 +79,7 @@ def policy_of_run(store_uri: str, dataset: str, run_id: str, start: PolicyRef, *
     store, key = Store(store_uri), f"{dataset}/runs/{run_id}.json"
     promoted = _promoted(store, dataset) if use_promoted else None
     store.create(key, ids.canonical_json({"promoted": promoted}))
-    found = json.loads(store.read(key))["promoted"]
+    found = store.record(key)["promoted"]
     return start if found is None else PolicyRef(**found)
 
 
@@ -101,8 +100,8 @@ def commit_policy(store_uri: str, prefix: str, folder: Path, facts: Mapping[str,
 
 def find_policy(store_uri: str, prefix: str) -> PolicyRef | None:
     """The committed policy at a prefix, or None."""
-    marker = Store(store_uri).read_if_there(f"{prefix}/policy.json")
-    return None if marker is None else PolicyRef(prefix, json.loads(marker)["revision"], store_uri)
+    marker = Store(store_uri).record_if_there(f"{prefix}/policy.json")
+    return None if marker is None else PolicyRef(prefix, marker["revision"], store_uri)
 
 
 def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
@@ -121,8 +120,8 @@ def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
 
 def _promoted(store: Store, dataset: str) -> dict[str, str] | None:
     """The promoted policy's reference as plain JSON."""
-    pointer = store.read_if_there(_pointer(dataset))
-    return None if pointer is None else json.loads(pointer)["policy"]
+    pointer = store.record_if_there(_pointer(dataset))
+    return None if pointer is None else pointer["policy"]
 
 
 def _pointer(dataset: str) -> str:

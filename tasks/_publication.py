@@ -19,6 +19,7 @@ from sweetspot.delivery.signature import sign_manifest, signature_name
 from sweetspot.errors import CheckError
 from tasks._dates import claim_date, is_fence
 from tasks._keys import read_private_key
+from tasks._records import parse_record
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 
@@ -171,7 +172,7 @@ def _first_try(store: Store, location: str, facts: Publication) -> str:
     key = f"{location}/published-{facts.logical_date}.json"
     store.create(key, ids.canonical_json({"created_utc": facts.created_utc}))
     seam("first_try_noted")
-    return str(json.loads(store.read(key))["created_utc"])
+    return str(store.record(key)["created_utc"])
 
 
 def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
@@ -221,27 +222,28 @@ def _publish(store: Store, root: str, manifest: bytes, signing_key: Ed25519Priva
 
 def _refuse_fence(key: str, found: bytes | None) -> bytes | None:
     if found is not None and is_fence(found):
+        winner = parse_record(found, key)["fenced_by"]
         raise CheckError(
-            f"{key}: this run was quiet too long while publishing, and {json.loads(found)['fenced_by']} took over its "
-            "date; nothing of it was published. To publish it after all, raise `attempt`"
+            f"{key}: this run was quiet too long while publishing, and {winner} took over its date; "
+            "nothing of it was published. To publish it after all, raise `attempt`"
         )
     return found
 
 
 def _parent(store: Store, dataset: str) -> str | None:
-    latest = store.read_if_there(f"{dataset}/latest.json")
-    return None if latest is None else json.loads(latest)["manifest_sha256"]
+    latest = store.record_if_there(f"{dataset}/latest.json")
+    return None if latest is None else latest["manifest_sha256"]
 
 
 def _move_latest(store: Store, dataset: str, version: str, logical_date: str, manifest: bytes) -> None:
     """Point `latest.json` at this version unless it already points at a later date."""
     target = {"version": version, "logical_date": logical_date, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    data = ids.canonical_json(target)
+    data, key = ids.canonical_json(target), f"{dataset}/latest.json"
     while True:
-        before = store.read_if_there(f"{dataset}/latest.json")
-        if before == data or (before is not None and json.loads(before)["logical_date"] > logical_date):
+        before = store.read_if_there(key)
+        if before == data or (before is not None and parse_record(before, key)["logical_date"] > logical_date):
             return
-        if store.swap(f"{dataset}/latest.json", before, data):
+        if store.swap(key, before, data):
             return
 
 

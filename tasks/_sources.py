@@ -5,22 +5,17 @@ import difflib
 import hashlib
 import io
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sweetspot.config import Prompts
 from sweetspot.errors import ConfigError, ContractError
+from tasks._origins import load_named_dataset, open_named, refuse_foreign, refuse_longer
 from tasks._parquet import Limits, read_parquet
-from tasks._s3 import open_bucket
 
 READABLE = (".jsonl", ".json", ".parquet", ".csv")
-SCHEMES = ("", "file", "s3")
-"""Of what a form may name. A web address would make this machine fetch whatever it alone can reach."""
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(?=::|://)")
-_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
+SETTING = "prompts.source"
 
 
 @dataclass(frozen=True)
@@ -81,36 +76,17 @@ def read_source(name: str, *, limit: int = 0, within: Limits = Limits()) -> Sour
 
 def _read_file(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], str]:
     suffix = "." + name.rsplit(".", 1)[-1].lower()
-    scheme = _SCHEME.match(name)
-    if (scheme and scheme.group(1).lower() not in SCHEMES) or "::" in name:
-        raise ConfigError(
-            f"prompts.source: {name[:80]!r} is no path, file:// or s3:// URI; download the file and name the copy"
-        )
+    refuse_foreign(name, what=SETTING)
     if suffix not in READABLE:
-        raise ConfigError(f"prompts.source: {name!r} ends in {suffix!r}, expected one of {', '.join(READABLE)}")
-    try:
-        with _opened(name) as file:
-            data: bytes = file.read(within.unpacked_bytes + 1)
-    except (FileNotFoundError, IsADirectoryError):
-        raise ConfigError(f"prompts.source: no file {name!r}") from None
-    if len(data) > within.unpacked_bytes:
-        raise ContractError(
-            f"{name}: is longer than the {within.unpacked_bytes:,} bytes allowed; if it is meant to be so large, raise "
-            "max_unpacked_bytes"
-        )
+        raise ConfigError(f"{SETTING}: {name!r} ends in {suffix!r}, expected one of {', '.join(READABLE)}")
+    with open_named(name, what=SETTING) as file:
+        data: bytes = file.read(within.unpacked_bytes + 1)
+    refuse_longer(name, len(data), within.unpacked_bytes)
     if not data.strip():
         raise ContractError(f"{name}: is empty; expected at least one row")
     if suffix == ".parquet":
         return read_parquet(name, data, within).to_pylist(), hashlib.sha256(data).hexdigest()
     return list(_decode(name, suffix, data)), hashlib.sha256(data).hexdigest()
-
-
-def _opened(name: str) -> Any:
-    """The file, read in place; a bucket by the same client as the store, with its checks."""
-    if name.lower().startswith("s3://"):
-        path = name[len("s3://") :]
-        return open_bucket(path.rpartition("/")[0]).fs.open(path, "rb")
-    return Path(name.removeprefix("file://")).open("rb")
 
 
 def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | None]:
@@ -135,17 +111,5 @@ def _json_row(line: str) -> dict[str, Any] | None:
 
 
 def _read_hub(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], str]:
-    import datasets
-
-    path, *middle, split = name.split(":") if ":" in name else (name, "train")
-    if not (Path(path).is_dir() or _HUB_NAME.fullmatch(path)) or not all(map(_HUB_NAME.fullmatch, middle)):
-        raise ConfigError(f"prompts.source: dataset {name[:80]!r} is no directory and no hub name")
-    try:
-        dataset = datasets.load_dataset(path, *middle, split=split)
-    except Exception as error:
-        # The library raises its own, requests' and plain ValueErrors for the same mistake: a wrong name.
-        raise ConfigError(f"prompts.source: dataset {name!r} cannot be loaded: {type(error).__name__}") from None
-    size = dataset.data.nbytes  # pyright: ignore[reportAttributeAccessIssue]
-    if size > within.unpacked_bytes:
-        raise ContractError(f"{name}: holds {size:,} bytes, more than the {within.unpacked_bytes:,} allowed")
-    return list(dataset), hashlib.sha256(dataset._fingerprint.encode()).hexdigest()  # pyright: ignore
+    dataset = load_named_dataset(name, max_bytes=within.unpacked_bytes, what=SETTING)
+    return list(dataset), hashlib.sha256(dataset._fingerprint.encode()).hexdigest()

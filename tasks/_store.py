@@ -24,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweetspot.errors import CheckError, ConfigError, StoreError
+from tasks._records import Record, parse_record
 from tasks._s3 import S3Bucket, open_bucket
 from tasks._seams import seam
 
@@ -75,6 +76,15 @@ class Store:
     def read_if_there(self, key: str) -> bytes | None:
         """Return the whole object, or None if the name is free."""
         return self._backend.read(_checked(key))
+
+    def record(self, key: str) -> Record:
+        """Return the JSON object that we once wrote under a name; StoreError if it is not there."""
+        return parse_record(self.read(key), f"{self.uri}/{key}")
+
+    def record_if_there(self, key: str) -> Record | None:
+        """Return the JSON object that we once wrote under a name, or None if the name is free."""
+        data = self.read_if_there(key)
+        return None if data is None else parse_record(data, f"{self.uri}/{key}")
 
     def create(self, key: str, data: bytes) -> bool:
         """Write a new object whole; True if it holds `data` afterwards, False if the name holds anything else."""

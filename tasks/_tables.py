@@ -12,7 +12,6 @@ a changed setting writes elsewhere and a chunk that is there never needs redoing
 """
 
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -75,7 +74,7 @@ class TableRef:
 
     def receipt(self, index: int) -> dict[str, Any]:
         """The commit record of one chunk."""
-        return json.loads(Store(self.store).read(f"{self.location}/{chunk_key(index)}"))
+        return Store(self.store).record(f"{self.location}/{chunk_key(index)}")
 
     def each_chunk(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All chunks in order."""
@@ -131,7 +130,7 @@ def commit_chunk(
     seam("part_committed")
     key = f"{location}/{chunk_key(index)}"
     if not store.create(key, ids.canonical_json(receipt)):
-        return json.loads(store.read(key))
+        return dict(store.record(key))
     seam("receipt_committed")
     return receipt
 
@@ -146,10 +145,9 @@ def _commit_file(store: Store, location: str, stem: str, table: pa.Table) -> dic
 
 def find_table(store: Store, location: str) -> TableRef | None:
     """The committed table at `location`, or None."""
-    data = store.read_if_there(f"{location}/table.json")
-    if data is None:
+    fields = store.record_if_there(f"{location}/table.json")
+    if fields is None:
         return None
-    fields = json.loads(data)
     return TableRef(**{**fields, "notes": tuple(fields["notes"]), "store": store.uri})
 
 

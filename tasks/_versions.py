@@ -1,7 +1,6 @@
 """Reading a published version: follow the pointer, pin the manifest by its hash, check every file."""
 
 import hashlib
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from sweetspot.errors import CheckError, ConfigError
 from tasks._dates import is_fence
 from tasks._keys import refuse_rollback
 from tasks._parquet import Limits, read_parquet
+from tasks._records import parse_record
 from tasks._store import Store
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,126}", re.ASCII)
@@ -125,10 +125,10 @@ def _refuse_odd_name(what: str, name: str) -> None:
 def _pointed_at(pointer: bytes, where: str) -> tuple[str, str]:
     """Name and hash in a `latest.json`."""
     try:
-        latest = json.loads(pointer)
+        latest = parse_record(pointer, where)
         name, sha256 = latest["version"], latest["manifest_sha256"]
         _refuse_odd_name("version", name)
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (CheckError, TypeError, ConfigError):
         raise CheckError(f"{where}: is damaged; name the version you want instead of `latest`") from None
     return name, str(sha256)
 

@@ -11,17 +11,25 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from sweetspot.auditing.blocks import ArrowBlock, Block, LineBlock, RecordBlock
-from sweetspot.errors import ConfigError, ContractError, StoreError
+from sweetspot.errors import ConfigError, ContractError
+from tasks._origins import copy_named, load_named_dataset, local_path, refuse_foreign
+from tasks._parquet import Limits, prove_streamable, stream_parquet
 
+SETTING = "audit"
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 32 << 20
 READABLE = (".parquet", ".jsonl", ".ndjson", ".json", ".csv")
-csv.field_size_limit(1 << 30)
+WITHIN = Limits(rows=100_000_000, unpacked_bytes=64 * 2**30, row_bytes=16 * 2**20)
+"""What a source may hold; one text of 10 MB is a row like any other."""
+LINE_BYTES = 256 << 20
+"""A longer line of JSONL, or field of CSV, is not read: it would have to lie in memory whole."""
+JSON_BYTES = 2 << 30
+"""A JSON array is read whole, and needs several times its size; JSONL has no such limit."""
+CUT_SHORT = b'{"longer than": '
+csv.field_size_limit(LINE_BYTES)
 
 
 @dataclass(frozen=True)
@@ -56,7 +64,14 @@ class AuditSource:
             for block in _READERS[self.suffix](self.path):
                 start += len(block.places)
                 yield block
-        except (pa.ArrowException, OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
+        except (
+            pa.ArrowException,
+            OSError,
+            UnicodeDecodeError,
+            json.JSONDecodeError,
+            csv.Error,
+            RecursionError,
+        ) as error:
             raise ContractError(
                 f"{self.name}: cannot be read as {self.suffix.lstrip('.')} after row {start} "
                 f"({type(error).__name__}); it is damaged or was cut short. Nothing was audited; copy it again"
@@ -79,13 +94,14 @@ def open_source(name: str) -> Iterator[AuditSource]:
     """Open a path, a URI (copied to a temporary file first) or `datasets:NAME[:CONFIG]:SPLIT`.
 
     Raises:
-        ConfigError: no such source, or a format that is not read.
-        ContractError: the file is empty.
+        ConfigError: no such source, a format that is not read, or a name that may not be opened.
+        ContractError: the file is empty, or larger than `WITHIN`.
         StoreError: object storage failed.
     """
     if name.startswith("datasets:"):
         yield _open_dataset(name)
         return
+    refuse_foreign(name, what=SETTING)
     suffix = PurePosixPath(name).suffix.lower()
     if suffix not in READABLE:
         what = "is a folder; name one of its files" if Path(name).is_dir() else f"ends in {suffix!r}"
@@ -94,33 +110,37 @@ def open_source(name: str) -> Iterator[AuditSource]:
         path = _local(name, Path(folder) / f"source{suffix}")
         if not path.stat().st_size:
             raise ContractError(f"{name}: is empty; expected at least one row")
+        if suffix == ".parquet":
+            prove_streamable(name, path, WITHIN)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         yield AuditSource(name, path, sha256, suffix)
 
 
 def _local(name: str, copy: Path) -> Path:
-    path = Path(name.removeprefix("file://"))
-    if "://" in name and not name.startswith("file://"):
-        try:
-            filesystem, remote = fsspec.url_to_fs(name)
-            filesystem.get_file(remote, str(copy))
-        except FileNotFoundError:
-            raise ConfigError(f"no file {name!r}") from None
-        except (OSError, ValueError, ImportError) as error:
-            raise StoreError(f"{name}: cannot be read ({type(error).__name__}); check address and rights") from None
+    if name.lower().startswith("s3://"):
+        copy_named(name, copy, max_bytes=WITHIN.unpacked_bytes, what=SETTING)
         return copy
+    path = local_path(name)
     if not path.is_file():
         raise ConfigError(f"no file {name!r}" + ("; it is a folder" if path.is_dir() else ""))
     return path
 
 
 def _parquet(path: Path) -> Iterator[Block]:
-    start = 0
-    with pq.ParquetFile(path, page_checksum_verification=True, memory_map=True, pre_buffer=False) as file:
-        for batch in file.iter_batches(batch_size=BLOCK_ROWS):
-            yield ArrowBlock(range(start, start + batch.num_rows), batch)
-            start += batch.num_rows
+    start, waiting = 0, list[pa.RecordBatch]()
+    for batch in stream_parquet(path.name, path, WITHIN):
+        waiting.append(batch)
+        if sum(map(len, waiting)) >= BLOCK_ROWS or sum(one.nbytes for one in waiting) >= BLOCK_BYTES:
+            yield (block := _joined(start, waiting))
+            start, waiting = start + len(block.places), []
+    if waiting:
+        yield _joined(start, waiting)
+
+
+def _joined(start: int, batches: Sequence[pa.RecordBatch]) -> ArrowBlock:
+    batch = pa.concat_batches(batches)
+    return ArrowBlock(range(start, start + batch.num_rows), batch)
 
 
 def _lines(path: Path) -> Iterator[Block]:
@@ -135,16 +155,20 @@ def _lines(path: Path) -> Iterator[Block]:
 
 def _next_lines(file: BinaryIO) -> tuple[bytes, ...]:
     found, size = list[bytes](), 0
-    for line in file:
+    while len(found) < BLOCK_ROWS and size < BLOCK_BYTES and (line := file.readline(LINE_BYTES)):
+        if len(line) == LINE_BYTES and not line.endswith(b"\n"):
+            while (rest := file.readline(LINE_BYTES)) and not rest.endswith(b"\n"):
+                pass
+            line = CUT_SHORT  # no JSON, so it leaves as an unreadable row
         if line.strip():
             found.append(line)
             size += len(line)
-        if len(found) == BLOCK_ROWS or size >= BLOCK_BYTES:
-            break
     return tuple(found)
 
 
 def _json(path: Path) -> Iterator[Block]:
+    if path.stat().st_size > JSON_BYTES:
+        raise ContractError(f"{path.name}: a JSON array of more than {JSON_BYTES:,} bytes; write it as .jsonl")
     rows = json.loads(path.read_bytes())
     if not isinstance(rows, list):
         raise json.JSONDecodeError("not an array", "", 0)
@@ -179,14 +203,7 @@ def _open_dataset(name: str) -> AuditSource:
 
 
 def _dataset(name: Path) -> Any:
-    import datasets
-
-    path, *middle, split = str(name).split(":") if ":" in str(name) else (str(name), "train")
-    try:
-        return datasets.load_dataset(path, *middle, split=split)
-    except Exception as error:
-        # The library raises its own, requests' and plain ValueErrors for the same mistake: a wrong name.
-        raise ConfigError(f"dataset {str(name)!r} cannot be loaded: {type(error).__name__}") from None
+    return load_named_dataset(str(name), max_bytes=WITHIN.unpacked_bytes, what=SETTING)
 
 
 def _dataset_blocks(name: Path) -> Iterator[Block]:

@@ -5,7 +5,6 @@ they cannot be shipped. Figures of every rater are compared with those in the ma
 that make a response the chosen one are looked for in the delivered pairs. Alarms name ids and numbers, never text.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -63,7 +62,7 @@ def check_preferences(tables: Mapping[str, TableRef], config: Curate, run: Run) 
         if settings.ngram_lift:
             made |= _check_lift(tables, settings)
         store.create(key, ids.canonical_json(made))
-    found: Checks = json.loads(store.read(key))
+    found: Checks = store.record(key)
     failed = [f"{name}: {check['detail']}" for name, check in found.items() if not check["passed"]]
     if failed:
         raise CheckError(
@@ -143,10 +142,10 @@ def _resolution(past: Sequence[Mapping[str, float]], today: Mapping[str, float])
 
 def _history(store: Store, dataset: str) -> list[dict[str, float]]:
     """Figures of earlier versions, oldest first: each manifest carries those before it, bound by its hash."""
-    pointer = store.read_if_there(f"{dataset}/latest.json")
+    pointer = store.record_if_there(f"{dataset}/latest.json")
     if pointer is None:
         return []
-    version = json.loads(pointer)["version"]
+    version = pointer["version"]
     check = parse_manifest(store.read(f"{dataset}/versions/{version}/manifest.json")).checks.get("control_charts", {})
     return [*check.get("history", []), *([check["figures"]] if "figures" in check else [])]
 

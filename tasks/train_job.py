@@ -5,7 +5,6 @@ held-out prompts, and commits the new policy with its figures. Whether it is pro
 by the gate and carried out by the flow.
 """
 
-import json
 import math
 import os
 import shutil
@@ -34,7 +33,7 @@ def main(store_uri: str, prefix: str) -> None:
         CheckError: training diverged, so there is no policy to examine; or nothing can be examined.
     """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    request = TrainRequest.from_json(json.loads(Store(store_uri).read(f"{prefix}/request.json")))
+    request = TrainRequest.from_json(Store(store_uri).record(f"{prefix}/request.json"))
     within = Limits(unpacked_bytes=request.training.max_unpacked_bytes)
     rows = request.version.read_split("train", within).to_pylist()
     scratch = _scratch(prefix)

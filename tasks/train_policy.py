@@ -1,6 +1,5 @@
 """train: a pinned version to a new policy, its exam on held-out prompts, and the gate to promotion."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -90,7 +89,7 @@ def train_policy(request: TrainRequest, run: Run) -> TrainedPolicy:
     prefix = f"{run.dataset}/policies/{_identity(request)}"
     store.create(f"{prefix}/request.json", ids.canonical_json(fields))
     seam("request_committed")
-    done = store.read_if_there(f"{prefix}/policy.json")
+    done = store.record_if_there(f"{prefix}/policy.json")
     if done is None:
         with _ray.cluster(run.cluster) as dashboard:
             name = f"train-{prefix.rsplit('/', 1)[-1]}"
@@ -101,8 +100,8 @@ def train_policy(request: TrainRequest, run: Run) -> TrainedPolicy:
                 dashboard=dashboard,
                 deadline_s=run.cluster.job_timeout_s,
             )
-        done = store.read(f"{prefix}/policy.json")
-    result = _result(json.loads(done), PolicyRef(prefix, json.loads(done)["revision"], run.store))
+        done = store.record(f"{prefix}/policy.json")
+    result = _result(done, PolicyRef(prefix, done["revision"], run.store))
     if result.promoted:
         promote(result.policy, run.dataset, version=request.version.root.rsplit("/", 1)[-1])
     return result

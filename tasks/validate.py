@@ -1,6 +1,5 @@
 """validate: what is wrong with the responses and how far the raters can be believed, before anything is built."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -40,7 +39,7 @@ def validate(responses: TableRef, scores: TableRef, settings: Validation, run: R
 
 def figures(checks: TableRef, scores: TableRef) -> dict[str, Any]:
     """Agreement of raters, their correlation with length, and flaws, as measured by `validate`."""
-    return json.loads(Store(checks.store).read(_figures_key(checks, scores)))
+    return Store(checks.store).record(_figures_key(checks, scores))
 
 
 def _figures_key(checks: TableRef, scores: TableRef) -> str:

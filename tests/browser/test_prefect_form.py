@@ -1,7 +1,6 @@
 """A night started from the form of the Prefect UI, by a browser, against the real `sweetspot serve`."""
 
 import json
-import re
 import signal
 import socket
 import time
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 
 import pandas as pd
 import pytest
+from prefect_pages import READ_FORM, as_key, choose, open_artifact, open_form, setting, watch_to_its_end
 
 from flows._guard import basic
 from sweetspot.config import Nightly, Section
@@ -32,28 +32,6 @@ SECTIONS = (
     "training evaluation"
 )
 
-READ_FORM = """() => {
-  const property = '.schema-form-property';
-  const above = element => element.parentElement.closest(property);
-  const input = body => {
-    const control = body.querySelector('textarea, input');
-    if (!control) return body.innerText;
-    return control.type === 'checkbox' ? control.checked : control.value;
-  };
-  const read = element => {
-    const head = element.querySelector(':scope > .p-label__header');
-    const body = element.querySelector(':scope > .p-label__body');
-    const fields = [...body.querySelectorAll(property)].filter(inner => above(inner) === element);
-    return {
-      name: head.querySelector('.schema-form-property__label').innerText,
-      help: head.querySelector('.schema-form-property__description')?.innerText,
-      shown: fields.length ? null : input(body),
-      fields: fields.map(read),
-    };
-  };
-  return [...document.querySelectorAll(property)].filter(element => !above(element)).map(read);
-}"""
-
 
 @dataclass(frozen=True)
 class Finished:
@@ -70,41 +48,10 @@ class Finished:
         return parse_manifest((self.versions[0] / "manifest.json").read_bytes())
 
 
-def open_form(page, served) -> None:
-    """From the list of deployments to the form of nightly/manual, by clicks."""
-    page.goto(f"{served.address}/deployments")
-    rows = page.get_by_role("row").filter(has_text="nightly")
-    rows.get_by_role("link", name="manual", exact=True).click()
-    page.get_by_role("button", name="Run", exact=True).click()
-    page.get_by_text("Custom run").click()
-    page.get_by_role("button", name="Submit").wait_for()
-
-
-def setting(page, *names: str):
-    """The form's field of a setting, say ("sampling", "n")."""
-    found = page
-    for name in names:
-        label = re.compile(rf"^\s*{name.replace('_', '[ _]')}( \(Optional\))?\s*$", re.IGNORECASE)
-        own = page.locator(":scope > .p-label__header .schema-form-property__label", has_text=label)
-        found = found.locator(".schema-form-property", has=own)
-    return found
-
-
-def choose(page, field, option: str) -> None:
-    """Pick from a list; it opens at its arrow (a click on its text opens it and shuts it at once)."""
-    field.locator(".p-select-button__icon").click()
-    page.locator(".p-select-option").get_by_text(option, exact=True).click()
-
-
-def as_key(label: str) -> str:
-    """The setting's name from its label."""
-    return label.removesuffix(" (Optional)").lower().replace(" ", "_")
-
-
 @pytest.fixture
 def form(page, served) -> list[dict]:
     """The freshly opened form as a reader sees it: names, help texts and values, in order."""
-    open_form(page, served)
+    open_form(page, served, "nightly")
     (config,) = page.evaluate(READ_FORM)
     assert as_key(config["name"]) == "config"
     return config["fields"]
@@ -113,7 +60,7 @@ def form(page, served) -> list[dict]:
 @pytest.fixture(scope="module")
 def finished(page, served, root) -> Finished:
     """A night submitted through the form and watched to its end."""
-    open_form(page, served)
+    open_form(page, served, "nightly")
     store = served.folder / "store"
     setting(page, "dataset").locator("textarea").fill(DATASET)
     setting(page, "store").locator("textarea").fill(f"file://{store}")
@@ -124,15 +71,9 @@ def finished(page, served, root) -> Finished:
     choose(page, setting(page, "pairing", "rejected"), REJECTED)
     page.screenshot(path=served.folder / "form-filled.png")
     page.get_by_role("button", name="Submit").click()
-    page.locator("a[href*='/runs/flow-run/']").first.click()
-    ended = page.locator(".state-badge", has_text=re.compile("Completed|Failed|Crashed|Cancelled")).first
-    ended.wait_for(timeout=RUN_TIMEOUT_MS)
-    state = ended.inner_text().strip()
-    page.get_by_text("Artifacts", exact=True).last.click()
-    card = page.locator("a[href*='/artifacts/artifact/']", has_text=f"{DATASET}-stages").first
-    card.wait_for()
+    state = watch_to_its_end(page, RUN_TIMEOUT_MS)
     page.screenshot(path=served.folder / "run.png")
-    card.click()
+    open_artifact(page, f"{DATASET}-stages")
     page.locator("table tbody tr").first.wait_for()
     page.screenshot(path=served.folder / "artifact.png")
     header = page.locator("table thead th").all_inner_texts()
@@ -180,7 +121,7 @@ def test_every_plain_field_shows_its_default(form):
 
 
 def test_one_response_per_prompt_is_refused_with_a_reason(page, served):
-    open_form(page, served)
+    open_form(page, served, "nightly")
     setting(page, "sampling", "n").locator("input").fill("1")
     page.get_by_role("button", name="Submit").click()
     reason = page.get_by_text("1 is less than the minimum of 2").first

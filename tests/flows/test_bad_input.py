@@ -90,3 +90,12 @@ def test_doctor_names_what_is_missing(tmp_path, invoke):
     assert code == 1
     assert "NOT OK policy /no/model" in shown
     assert "ok store" in shown
+
+
+def test_doctor_asks_for_versions_without_known_holes(monkeypatch, invoke):
+    assert "ok no version with a known hole" in invoke("doctor")[1]
+    monkeypatch.setattr("flows._floors.installed", lambda name: "0.1")
+    code, shown = invoke("doctor")
+    assert code == 1
+    assert "NOT OK no version with a known hole" in shown
+    assert "prefect 0.1 is older than" in shown

@@ -7,9 +7,11 @@ import subprocess
 import tempfile
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
+import pyarrow.parquet as pq
 import pytest
 from scored_world import RATERS, scored_rows, write_rows
 
@@ -28,25 +30,78 @@ def holders(folder: Path, marks: tuple[str, ...]) -> dict[str, list[str]]:
     return found
 
 
-@pytest.fixture(scope="module")
-def ran(command, tmp_path_factory):
-    """A curated night in processes of its own; the environments of its Ray processes are watched meanwhile."""
-    folder, ray_folder = tmp_path_factory.mktemp("secrets"), Path(tempfile.mkdtemp(prefix="r"))
+@dataclass(frozen=True)
+class Ran:
+    """A night that has ended.
+
+    Attributes:
+        folder: holds its source and its store.
+        ray_folder: where Ray kept its session.
+        printed: by the command.
+        code: its exit code.
+        lines: command lines seen meanwhile.
+        texts: marked or sampled texts, which belong into Parquet alone.
+    """
+
+    folder: Path
+    ray_folder: Path
+    printed: str
+    code: int
+    lines: list[str]
+    texts: tuple[str, ...]
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All that must be nowhere else."""
+        return (*self.texts, SECRET, BAD_ROW)
+
+    @property
+    def version(self) -> Path:
+        """The published version."""
+        return next((self.folder / "store" / "marked" / "versions").iterdir())
+
+
+def from_responses(folder: Path, world_settings) -> dict:
+    """A night that starts from marked responses."""
     rows = scored_rows(prompts=16, responses=6)
     for row in rows:
         row |= {"prompt": f"{row['prompt']} {PROMPT}", "response": f"{row['response']} {RESPONSE}"}
     rows.append({**rows[0], "prompt": [{"role": "nobody", "content": BAD_ROW}]})
     source = write_rows(folder / "rows.jsonl", rows)
-    config = command.write(
-        "secrets.yaml",
-        {
-            "flow": "curate",
-            "dataset": "marked",
-            "store": f"file://{folder}/store",
-            "prompts": {"source": str(source), "starts_from": "responses", "score_columns": list(RATERS)},
-            "cluster": {"chunk_prompts": 8},
-        },
-    )
+    return {
+        "flow": "curate",
+        "dataset": "marked",
+        "store": f"file://{folder}/store",
+        "prompts": {"source": str(source), "starts_from": "responses", "score_columns": list(RATERS)},
+        "cluster": {"chunk_prompts": 8},
+    }
+
+
+def from_prompts(folder: Path, world_settings) -> dict:
+    """A night that samples with vLLM and scores with a model."""
+    settings = world_settings(folder, limit=0, flow="curate", dataset="marked")
+    lines = Path(settings["prompts"]["source"]).read_text().splitlines()[:24]
+    rows = [row | {"prompt": f"{row['prompt']} {PROMPT}"} for row in map(json.loads, lines)]
+    rows.append({"prompt": [{"role": "nobody", "content": BAD_ROW}]})
+    settings["prompts"] |= {"source": str(write_rows(folder / "rows.jsonl", rows))}
+    settings["sampling"] |= {"engine": "vllm"}
+    for section in ("training", "evaluation"):
+        del settings[section]
+    return settings
+
+
+def sampled(folder: Path) -> tuple[str, ...]:
+    """Some responses too long to be met by chance."""
+    parts = (folder / "store").glob("marked/tables/responses/*/part-*.parquet")
+    texts = {text for part in parts for text in pq.read_table(part, columns=["response"])["response"].to_pylist()}
+    return tuple(sorted((text for text in texts if len(text) >= 12), key=len)[-3:])
+
+
+@pytest.fixture(scope="module", params=[from_responses, from_prompts], ids=["from responses", "from prompts"])
+def ran(request, command, world_settings, tmp_path_factory):
+    """A curated night in processes of its own; the environments of its Ray processes are watched meanwhile."""
+    folder, ray_folder = tmp_path_factory.mktemp("secrets"), Path(tempfile.mkdtemp(prefix="r"))
+    config = command.write("secrets.yaml", request.param(folder, world_settings))
     environment = {
         **command.environment,
         "AWS_SECRET_ACCESS_KEY": SECRET,
@@ -54,15 +109,17 @@ def ran(command, tmp_path_factory):
         "RAY_TMPDIR": str(ray_folder),
         "SWEETSPOT_TEST_MARK": str(folder),
     }
-    parameters: list[str] = []
-    done, watcher = threading.Event(), threading.Thread(target=lambda: watch(parameters, done, str(folder)))
+    lines: list[str] = []
+    done, watcher = threading.Event(), threading.Thread(target=lambda: watch(lines, done, str(folder)))
     watcher.start()
     ended = subprocess.run(
         command.line("run", config), cwd=command.root, env=environment, capture_output=True, text=True, check=False
     )
     done.set()
     watcher.join()
-    yield folder, ray_folder, ended, parameters
+    responses = sampled(folder)
+    assert responses, ended.stdout[-2000:] + ended.stderr[-2000:]
+    yield Ran(folder, ray_folder, ended.stdout + ended.stderr, ended.returncode, lines, (PROMPT, RESPONSE, *responses))
     shutil.rmtree(ray_folder, ignore_errors=True)
 
 
@@ -79,46 +136,36 @@ def watch(seen: list[str], done: threading.Event, mark: str) -> None:
 
 
 def test_the_run_completes_and_the_dataset_holds_the_texts(ran):
-    folder, _, ended, _ = ran
-    assert ended.returncode == 0, ended.stdout[-2000:] + ended.stderr[-2000:]
-    data = next((folder / "store" / "marked" / "versions").rglob("train-*.parquet"))
-    import pyarrow.parquet as pq
-
-    rows = pq.read_table(data).to_pylist()
-    assert all(PROMPT in row["prompt"][-1]["content"] and RESPONSE in row["chosen"][0]["content"] for row in rows)
+    assert ran.code == 0, ran.printed[-4000:]
+    rows = pq.read_table(next(ran.version.rglob("train-*.parquet"))).to_pylist()
+    assert all(PROMPT in row["prompt"][-1]["content"] for row in rows)
 
 
 def test_the_prefect_database_holds_neither(ran, command):
     assert (command.folder / "prefect" / "prefect.db").stat().st_size > 100_000
-    assert holders(command.folder, (PROMPT, RESPONSE, SECRET, BAD_ROW)) == {}
+    assert holders(command.folder, ran.marks) == {}
 
 
 def test_ray_leaves_neither_in_its_session_folder(ran):
-    _, ray_folder, _, _ = ran
-    assert any(path.name == "gcs_server.out" or "raylet" in path.name for path in ray_folder.rglob("*"))
-    assert holders(ray_folder, (PROMPT, RESPONSE, SECRET, BAD_ROW)) == {}
+    assert any(path.name == "gcs_server.out" or "raylet" in path.name for path in ran.ray_folder.rglob("*"))
+    assert holders(ran.ray_folder, ran.marks) == {}
 
 
 def test_what_is_printed_holds_neither(ran):
-    _, _, ended, _ = ran
-    for mark in (PROMPT, RESPONSE, SECRET, BAD_ROW):
-        assert mark not in ended.stdout + ended.stderr
+    assert [mark for mark in ran.marks if mark in ran.printed] == []
 
 
 def test_no_command_line_holds_neither_texts_nor_credentials(ran):
-    _, _, _, lines = ran
-    assert any("raylet" in line for line in lines)
-    for mark in (PROMPT, RESPONSE, SECRET, BAD_ROW):
-        assert not [line for line in lines if mark in line]
+    assert any("raylet" in line for line in ran.lines)
+    assert [line for line in ran.lines if any(mark in line for mark in ran.marks)] == []
 
 
 def test_the_store_holds_texts_in_parquet_alone_and_no_credential(ran):
-    folder, _, _, _ = ran
-    found = holders(folder / "store", (PROMPT, RESPONSE, SECRET, BAD_ROW))
+    found = holders(ran.folder / "store", ran.marks)
     assert SECRET not in found
     assert all(path.endswith(".parquet") for paths in found.values() for path in paths), found
     assert BAD_ROW not in found, "a row that left takes its text with it"
-    manifest = json.loads(next((folder / "store" / "marked" / "versions").rglob("manifest.json")).read_text())
+    manifest = json.loads((ran.version / "manifest.json").read_text())
     assert manifest["checks"]["ngram_lift"]["passed"]
 
 

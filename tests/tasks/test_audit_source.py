@@ -1,11 +1,13 @@
 import json
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from sweetspot.auditing.formats import detect
 from sweetspot.errors import ConfigError, ContractError
-from tasks import audit_measure
+from tasks import audit_measure, audit_source
 from tasks.audit_measure import measure, read_again, texts_of_file
 from tasks.audit_source import open_source
 
@@ -31,6 +33,7 @@ def name(request, tmp_path):
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr("tasks.audit_source.BLOCK_ROWS", 4)
+    monkeypatch.setattr("tasks._parquet.BATCH_ROWS", 2)
 
 
 def read(source, **options):
@@ -65,25 +68,60 @@ def test_workers_measure_what_one_process_does(name, monkeypatch):
     assert list(alone.table.row_id) == [row["id"] for row in ROWS]
 
 
-def test_a_missing_object_is_named():
-    with pytest.raises(ConfigError, match="no file"), open_source("memory://nowhere.parquet"):
+@pytest.mark.parametrize("name", ["https://example.org/p.jsonl", "memory://p.parquet", "simplecache::s3://b/p.csv"])
+def test_a_source_that_would_make_this_machine_fetch_is_refused(name):
+    with pytest.raises(ConfigError, match="is no path, file:// or s3:// URI; download the file"), open_source(name):
         pass
 
 
-def test_memory_filesystem_is_read_like_a_bucket(tmp_path):
-    import fsspec
+@pytest.mark.parametrize("name", ["datasets:http://localhost/d:train", "datasets:../../d:train"])
+def test_a_dataset_that_is_no_plain_name_is_refused(name):
+    with pytest.raises(ConfigError, match="is no directory and no hub name"), open_source(name):
+        pass
 
-    with fsspec.open("memory://bucket/rows.jsonl", "wb") as file:
-        file.write("\n".join(json.dumps(row) for row in ROWS).encode())
-    with open_source("memory://bucket/rows.jsonl") as source:
-        assert read(source)[1].rows == 9
+
+def test_a_file_uri_is_a_path(tmp_path):
+    (tmp_path / "p.jsonl").write_text(json.dumps(ROWS[0]))
+    with open_source(f"file://{tmp_path}/p.jsonl") as source:
+        assert source.first().rows().values["prompt"] == ["p 0"]
+
+
+def test_a_parquet_file_made_to_overwhelm_its_reader_is_refused_before_it_is_read(tmp_path):
+    text = pa.array(["x" * (20 << 20)], pa.large_string())
+    column = pa.DictionaryArray.from_arrays(pa.array([0] * 1024, pa.int32()), text)
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"prompt": column}), path, compression="zstd", dictionary_pagesize_limit=1 << 30)
+    with (
+        pytest.raises(ContractError, match=r"bomb\.parquet: (holds .* per row|cannot be decoded)"),
+        open_source(str(path)),
+    ):
+        pass
+
+
+def test_a_line_without_end_is_one_unreadable_row(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_source, "LINE_BYTES", 100)
+    long = json.dumps({**ROWS[1], "chosen": "x" * 350})
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join([json.dumps(ROWS[0]), long, json.dumps(ROWS[2]), long]))
+    with open_source(str(path)) as source:
+        found = read(source)[1]
+    assert found.rows == 4
+    assert [(left.row, left.reason) for left in found.left] == [(1, "unreadable"), (3, "unreadable")]
+
+
+def test_a_json_array_too_large_to_lie_in_memory_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit_source, "JSON_BYTES", 10)
+    (tmp_path / "p.json").write_text(json.dumps(ROWS))
+    with pytest.raises(ContractError, match=r"write it as \.jsonl"), open_source(str(tmp_path / "p.json")) as source:
+        source.first()
 
 
 @pytest.mark.parametrize(
     ("file", "content", "error", "message"),
     [
         ("p.txt", b"x", ConfigError, "ends in '.txt', expected one of .parquet"),
-        ("p.parquet", b"PAR1 cut short", ContractError, "after row 0 .* damaged"),
+        ("p.parquet", b"PAR1 cut short", ContractError, "after row 0: .* damaged"),
+        ("p.json", b"[" * 200_000, ContractError, "RecursionError.* damaged"),
         ("p.json", b'[{"a": 1', ContractError, "damaged"),
         ("p.json", b'{"a": 1}', ContractError, "damaged"),
         ("p.csv", b"prompt,chosen,rejected\n\xff\xfe,a,b\n", ContractError, "damaged"),
@@ -104,7 +142,10 @@ def test_a_csv_row_with_too_many_fields_is_one_bad_row(tmp_path):
 
 
 def test_missing_sources_are_named(tmp_path):
-    for name, message in ((str(tmp_path / "no.jsonl"), "no file"), ("datasets:/no/such:train", "cannot be loaded")):
+    for name, message in (
+        (str(tmp_path / "no.jsonl"), "no file"),
+        ("datasets:/no/such:train", "is no directory and no hub name"),
+    ):
         with pytest.raises(ConfigError, match=message), open_source(name):
             pass
 

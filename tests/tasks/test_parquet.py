@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweetspot.errors import ContractError
-from tasks._parquet import FIXED_BYTES, Limits, read_parquet
+from tasks._parquet import BATCH_ROWS, FIXED_BYTES, Limits, prove_streamable, read_parquet, stream_parquet
 
 GB, MB = 2**30, 2**20
 READ = """
@@ -73,7 +73,7 @@ def test_42_kb_that_would_become_10_gb_are_refused(bomb):
 def test_memory_stays_near_the_limit(bomb):
     done = subprocess.run([sys.executable, "-c", READ], input=bomb, capture_output=True, check=True)
     said, peak = done.stdout.decode().splitlines()
-    assert "unpacked bytes, more than the 314,572,800 allowed" in said
+    assert said.startswith("ContractError bomb.parquet: cannot be decoded in 314,572,800 bytes of memory")
     assert int(peak) < 1.2 * GB, f"{int(peak) / MB:.0f} MB for a limit of 300 MB"
 
 
@@ -148,3 +148,29 @@ def test_damaged_files_are_refused_and_nothing_else_happens(data):
     except ContractError:
         return
     assert isinstance(table, pa.Table)
+
+
+def test_row_groups_of_any_size_are_streamed_some_rows_at_a_time(tmp_path):
+    table = pa.table({"prompt": [f"text {k}" for k in range(1000)]})
+    (tmp_path / "p.parquet").write_bytes(encoded(table, row_group_size=1000))
+    prove_streamable("p.parquet", tmp_path / "p.parquet", Limits())
+    batches = list(stream_parquet("p.parquet", tmp_path / "p.parquet", Limits()))
+    assert pa.Table.from_batches(batches).equals(table)
+    assert max(map(len, batches)) <= BATCH_ROWS
+
+
+def test_a_file_that_is_only_streamed_may_unpack_to_more_than_the_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("tasks._parquet.STREAM_BYTES", 128 * MB)
+    texts = pa.array([chr(97 + k % 26) * (MB // 4) for k in range(2000)])
+    assert texts.nbytes > FIXED_BYTES + 128 * MB
+    path = tmp_path / "p.parquet"
+    path.write_bytes(encoded(pa.table({"prompt": texts}), use_dictionary=False, row_group_size=100))
+    prove_streamable("p.parquet", path, Limits())
+    with pytest.raises(ContractError, match="more than the 314,572,800 allowed"):
+        prove_streamable("p.parquet", path, Limits(unpacked_bytes=300 * MB))
+
+
+def test_a_bomb_is_refused_before_it_is_streamed(bomb, tmp_path):
+    (tmp_path / "p.parquet").write_bytes(bomb)
+    with pytest.raises(ContractError, match=r"holds [\d,]+ unpacked bytes per row"):
+        prove_streamable("bomb.parquet", tmp_path / "p.parquet", Limits())

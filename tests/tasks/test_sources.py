@@ -95,7 +95,7 @@ def test_a_missing_dataset_is_named():
     ],
 )
 def test_a_source_that_would_make_this_machine_fetch_is_refused(name, monkeypatch):
-    monkeypatch.setattr(_sources, "_opened", lambda name: pytest.fail("it was opened"))
+    monkeypatch.setattr(_sources, "open_named", lambda name, **_: pytest.fail("it was opened"))
     with pytest.raises(ConfigError, match="is no path, file:// or s3:// URI; download the file"):
         read_source(name)
 

@@ -1,17 +1,24 @@
-"""The report of an audit in a real browser: hostile data runs nothing, loads nothing and breaks no layout."""
+"""An audit in a real browser: its form, and its report and artifact, in which hostile data runs and loads nothing."""
 
 import dataclasses
+import json
+import random
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 from hostile_pages import poisoned
+from prefect_pages import READ_FORM, as_key, open_artifact, open_form, setting, watch_to_its_end
 
 from sweetspot.auditing.findings import AuditResult, Bars, Cleaning, Curves, Finding, Histogram, Suspect
 from sweetspot.auditing.report import report_html
+from sweetspot.config import Audit
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
+
+RUN_TIMEOUT_MS = 300_000
 
 RUNS = "window.pwned=1;document.title='pwned'"
 CORPUS = {
@@ -119,6 +126,55 @@ def test_hostile_data_runs_nothing_and_loads_nothing(page, requests_made, listen
     assert page.evaluate("document.querySelectorAll('script, iframe, img, object, form, base, link, use').length") == 0
     assert page.evaluate("document.querySelectorAll('table').length") == 4
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "wider than the window"
+
+
+def hostile_votes(host):
+    """Ballots in which the texts that an artifact repeats, ids of pairs and names of annotators, try to escape."""
+    names = [payload.replace("HOST", host) for key, payload in CORPUS.items() if key not in ("surrogate", "long_word")]
+    names += [f"![x]({host}/m.png)", f"[a]({host}/l) <{host}/b> | # h", f"```mermaid\nclick A '{host}'\n```"]
+    draw = random.Random(0)
+    return [
+        {"pair_id": pair, "annotator": name, "preference": draw.choice([1, 2])} for pair in names for name in names[:9]
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(page, served, listener):
+    """The state of an audit of hostile votes that was submitted in the form, with its artifact open."""
+    votes = served.folder / f"<img src=x onerror={RUNS}>.jsonl"
+    votes.write_text("\n".join(json.dumps(row) for row in hostile_votes(listener[0])))
+    open_form(page, served, "audit")
+    setting(page, "source").locator("textarea").fill(str(votes))
+    setting(page, "dataset").locator("textarea").fill("hostile")
+    page.get_by_role("button", name="Submit").click()
+    state = watch_to_its_end(page, RUN_TIMEOUT_MS)
+    open_artifact(page, "audit-hostile")
+    page.get_by_text("Audit of").first.wait_for()
+    page.screenshot(path=served.folder / "audit-artifact.png")
+    return state
+
+
+def test_the_form_shows_the_settings_with_their_help(page, served):
+    open_form(page, served, "audit")
+    (config,) = page.evaluate(READ_FORM)
+    shown = {as_key(field["name"]): field["help"] for field in config["fields"]}
+    assert set(shown) == set(Audit.model_fields)
+    plain = {name: field.description for name, field in Audit.model_fields.items() if field.description}
+    assert {name: shown[name] for name in plain} == {name: text.replace("`", "") for name, text in plain.items()}
+
+
+def test_an_audit_from_the_form_ends_and_its_artifact_repeats_hostile_names_as_text(
+    page, served, listener, requests_made, finished
+):
+    log = (served.folder / "out" / "logs" / "worker.log").read_text()
+    assert finished == "Completed", log[-3000:]
+    assert listener[1] == []
+    assert page.evaluate("window.pwned") is None
+    assert {urlsplit(address).netloc for address in requests_made if address.startswith("http")} == {
+        f"127.0.0.1:{served.port}"
+    }
+    text = page.locator("body").inner_text()
+    assert text.count("pwned") > 5, "hardly a hostile text is on the page, so nothing was tried"
 
 
 def test_the_listener_would_have_noticed(page, listener, tmp_path):

@@ -167,6 +167,25 @@ def test_selection_needs_every_pair_and_drops_what_no_model_could_read(tmp_path,
     assert sum(value is not None and not math.isnan(value) for value in margins) == 5
 
 
+def test_a_label_that_is_turned_turns_its_implicit_margin(tmp_path, policy, trained):
+    rows = pairs(60)
+    for k, row in enumerate(rows):
+        row["score_chosen"], row["score_rejected"] = (0.0, 4.0) if k < 6 else (3.0 + k / 60, 1.0)
+    found = []
+    for attempt, clean in enumerate(("flag", "flip"), start=1):
+        result = audit(tmp_path, rows, policy=trained, reference=policy, clean=clean, attempt=attempt)
+        delivered = open_uri(result.cleaning.version_uri).read_split("train").to_pylist()
+        found.append({row["prompt"][0]["content"]: row for row in delivered})
+    signs = []
+    for prompt, row in found[0].items():
+        other = found[1][prompt]
+        turned = row["chosen"] != other["chosen"]
+        signs.append(turned)
+        assert other["margin_implicit"] == pytest.approx(-row["margin_implicit"] if turned else row["margin_implicit"])
+        assert row["margin_implicit"] != 0
+    assert sum(signs) == 6
+
+
 def test_other_weights_make_another_version(tmp_path, policy, trained):
     moved = tmp_path / "moved"
     shutil.copytree(policy, moved)

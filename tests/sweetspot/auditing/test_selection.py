@@ -54,6 +54,15 @@ def test_implicit_margins_alone_are_enough():
     assert found.kept.sum() == 40
 
 
+def test_the_search_for_the_upper_bound_starts_where_the_paper_says_for_each_kind_of_margin():
+    """One margin of 10 far above the rest ends the search at once: at 10 / 1.5 for scores, at 10 / 2 for implicit."""
+    margin = np.append(np.random.default_rng(0).uniform(0.1, 0.4, 399), 10.0)
+    spread = 1.4826 * np.median(np.abs(margin - np.median(margin)))
+    half = Selection(keep_fraction=0.5, external_scale=spread)
+    assert "upper bound of implicit 5" in chosen(np.full(400, NAN), margin, half).notes[0]
+    assert "upper bound of score 6, implicit 5" in chosen(margin, margin, half).notes[0]
+
+
 def test_a_row_the_models_could_not_score_leaves_with_its_reason_and_evaluation_rows_stay():
     external, implicit = margins(20)
     implicit[[3, 4]] = NAN

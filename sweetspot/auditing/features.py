@@ -134,11 +134,10 @@ def merge_pairs(parts: list[Pairs]) -> Pairs:
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("row", "row_id", "keys", "chars", "flaws", "style", "tie")
     }
-    responses, prompts = (
-        None if getattr(parts[0], name) is None else _merge_sketches([getattr(part, name) for part in parts], starts)
-        for name in ("responses", "prompts")
-    )
+    named = {name: [getattr(part, name) for part in parts] for name in ("prompts", "responses")}
     parts.clear()
+    # Taken out one by one, so that the parts of one are gone before the other is joined.
+    prompts, responses = (_merge_sketches(named.pop(name), starts) for name in ("prompts", "responses"))
     return Pairs(**columns, numbers=numbers, labels=labels, responses=responses, prompts=prompts)
 
 
@@ -151,8 +150,10 @@ def _merge_labels(parts: list[Labels]) -> Labels:
     return Labels(np.concatenate(codes), tuple(number))
 
 
-def _merge_sketches(parts: Sequence[Sketches | None], starts: NDArray[np.int64]) -> Sketches:
+def _merge_sketches(parts: Sequence[Sketches | None], starts: NDArray[np.int64]) -> Sketches | None:
     there = [(part, start) for part, start in zip(parts, starts, strict=False) if part is not None]
+    if not there:
+        return None
     return Sketches(
         np.concatenate([part.row + start for part, start in there]),
         np.concatenate([part.keys for part, _ in there]),

@@ -58,6 +58,6 @@ class Audit(Section):
     attempt: int = Field(default=1, ge=1, le=99)
     """One version is published per UTC date; raise this to publish another for a date that has one."""
     near_duplicates: bool = True
-    """Look for rows that are nearly the same; the dearest part of an audit."""
+    """Look for rows, and for prompts, that are nearly the same; the dearest part of an audit."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read a large source."""

@@ -54,6 +54,8 @@ def check(pairs: Pairs, scored: Scored) -> tuple[Finding, ...]:
     notes = (
         "ranking: CHES orders the pairs of one model and says more of many pairs than of one; it is no probability, "
         "and no threshold is known from which displacement is certain",
+        "afterwards: the log-probability of the chosen responses tells whether it happened; evaluation.max_chosen_drop "
+        "stops a policy for it",
         *notes_of(scored),
     )
     charts = only(histogram({"pairs": risk[known]}, "CHES per token; right of 0 the responses look alike to the model"))
@@ -67,13 +69,9 @@ def check(pairs: Pairs, scored: Scored) -> tuple[Finding, ...]:
 
 def _says(n: int, positive: int) -> str:
     says = (
-        f"To the model, the two responses of {positive} of {n} pairs ({share(positive, n):.1%}) look so alike inside "
-        "that pushing the rejected one down may push the chosen one down with it."
+        f"In {positive} of {n} pairs ({share(positive, n):.1%}) the two responses look so alike to the model that "
+        "pushing the rejected one down may push the chosen one down with it"
     )
     if share(positive, n) < LOOK:
-        return says
-    return (
-        f"{says} What to do: read the pairs at the top; leave the worst out, or train with a term that holds the "
-        "chosen response up (SFT on it, DPOP, RPO); after training compare the chosen log-probability, which "
-        "evaluation.max_chosen_drop does."
-    )
+        return f"{says}."
+    return f"{says}: leave the worst out, or train with a term that holds the chosen one up (SFT on it, DPOP, RPO)."

@@ -83,9 +83,8 @@ def _says(found: PathologyReport, hard: int, n: int, scored: Scored | None, beta
         says += f" For {found.violation_rate:.0%} even the best policy at beta {beta:g} keeps the wrong order."
     if doubtful:
         says += (
-            " What to do: read the pairs below, for labels that are wrong; if they are right, train on the chosen "
-            "responses (SFT) first, or on these pairs alone. Do not drop them for this alone: what is left would "
-            "teach only what the model does already."
+            " Read the pairs below for wrong labels; where they are right, train on the chosen responses (SFT) first. "
+            "Dropping them leaves only what the model does already."
         )
     return says
 

@@ -88,21 +88,18 @@ def check(found: MeaningOverlap, compared: Compared) -> tuple[Finding, ...]:
 def _says(found: MeaningOverlap, compared: Compared, hits: int, beyond_chance: bool) -> str:
     n = len(found.similarity)
     says = (
-        f"{hits} of {n} prompts ({share(hits, n):.1%}) lie nearer to a text of {', '.join(compared.names)} than a "
-        f"cosine of {found.threshold:.2f}; of prompts that have nothing to do with it "
-        f"{share(found.false_alarms, found.false_alarm_of):.1%} come so near ({found.false_alarms} of "
-        f"{found.false_alarm_of}, measured on the data itself)."
+        f"{hits} of {n} prompts ({share(hits, n):.1%}) come nearer to a text of {', '.join(compared.names)} than "
+        f"cosine {found.threshold:.2f}, as {share(found.false_alarms, found.false_alarm_of):.1%} of unrelated prompts "
+        f"do by chance ({found.false_alarms} of {found.false_alarm_of})"
     )
     if not beyond_chance:
-        return f"{says} That is no more than chance explains."
-    return (
-        f"{says} What to do: read the nearest ones beside their reference; leave out those that ask the same in other "
-        "words, or do not report that benchmark."
-    )
+        return f"{says}: no more than chance explains."
+    return f"{says}: read the nearest beside their reference, and leave out those that ask the same in other words."
 
 
 def _notes(found: MeaningOverlap, compared: Compared) -> tuple[str, ...]:
-    notes = ["subject: texts of one subject lie near each other without being copies; only reading tells"]
+    notes = ["chance: prompts of the data itself, compared with as many others of it as there are references"]
+    notes.append("subject: texts of one subject lie near each other without being copies; only reading tells")
     if len(found.similarity) < compared.different_prompts:
         notes.append(
             f"sample: {len(found.similarity)} of {compared.different_prompts} different prompts, picked by hash; raise "

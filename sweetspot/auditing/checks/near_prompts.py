@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sweetspot.auditing.checks._shares import level_of, share
+from sweetspot.auditing.checks._shares import level_of, not_checked, share
 from sweetspot.auditing.checks.duplicates import NearPairs, clusters, propose, verified
 from sweetspot.auditing.features import PROMPT_PERMUTATIONS, SHINGLE_WORDS, SIMILAR
 from sweetspot.auditing.findings import Finding, Level, Suspect
@@ -31,19 +31,22 @@ def check(pairs: Pairs, same: Repeats, prompts_of: PromptsOf) -> tuple[Finding, 
     """
     if pairs.prompts is None:
         return ()
+    prompts, compared = (int(np.unique(some).size) for some in (same.prompt, same.prompt[pairs.prompts.row]))
+    if not compared:
+        why = f"None of {prompts} different prompts has {SHINGLE_WORDS} words, so none could be compared."
+        return (not_checked("near_duplicate_prompts", TITLE, why),)
     near = _near(pairs, same, prompts_of)
-    prompts = int(np.unique(same.prompt).size)
     members = np.bincount(clusters(near.pairs, len(pairs)), minlength=1)
     extra, groups = int((members[members > 1] - 1).sum()), int((members > 1).sum())
     across = _across_splits(pairs, near)
     figures = {
         "near_duplicate_prompts": extra,
-        "near_duplicate_share": share(extra, prompts),
+        "near_duplicate_share": share(extra, compared),
         "near_duplicate_groups": groups,
         "largest_group": int(members.max(initial=0)),
         "resemblances_across_splits": int(across.sum()),
         "different_prompts": prompts,
-        "prompts_compared": int(np.unique(same.prompt[pairs.prompts.row]).size),
+        "prompts_compared": compared,
         "similarity_threshold": SIMILAR,
     }
     order = np.lexsort((-near.estimate, ~across))[:SHOWN]
@@ -55,11 +58,11 @@ def check(pairs: Pairs, same: Repeats, prompts_of: PromptsOf) -> tuple[Finding, 
         )
         for k in order
     )
-    level: Level = level_of(share(extra, prompts), LOOK, BAD)
+    level: Level = level_of(share(extra, compared), LOOK, BAD)
     if across.any() and level == "ok":
         level = "look"
-    says = _says(extra, prompts, groups, int(across.sum()))
-    notes = _notes(pairs, near, figures["prompts_compared"], prompts)
+    says = _says(extra, compared, groups, int(across.sum()))
+    notes = _notes(near, compared, prompts)
     return (Finding("near_duplicate_prompts", TITLE, level, says, figures, {}, (), suspects, notes),)
 
 
@@ -81,10 +84,10 @@ def _across_splits(pairs: Pairs, near: NearPairs) -> NDArray[np.bool_]:
     return (codes[:, 0] != codes[:, 1]) & (codes >= 0).all(axis=1)
 
 
-def _says(extra: int, prompts: int, groups: int, across: int) -> str:
+def _says(extra: int, compared: int, groups: int, across: int) -> str:
     says = (
-        f"{extra} of {prompts} different prompts share at least {SIMILAR:.0%} of their five-word runs with an earlier "
-        f"one, in {groups} groups."
+        f"{extra} of {compared} different prompts of {SHINGLE_WORDS} words or more share at least {SIMILAR:.0%} of "
+        f"their five-word runs with an earlier one, in {groups} groups."
     )
     if across:
         says += (
@@ -94,7 +97,7 @@ def _says(extra: int, prompts: int, groups: int, across: int) -> str:
     return says
 
 
-def _notes(pairs: Pairs, near: NearPairs, compared: int, prompts: int) -> tuple[str, ...]:
+def _notes(near: NearPairs, compared: int, prompts: int) -> tuple[str, ...]:
     notes = [
         f"lower_bound: found by {PROMPT_PERMUTATIONS} MinHash values over the words; system messages are left out, and "
         "a paraphrase is not found",

@@ -28,8 +28,8 @@ def test_pairs_are_ranked_by_their_score_per_token_and_those_above_zero_are_coun
 def test_a_twentieth_above_zero_asks_for_a_look_and_no_share_calls_it_bad():
     level = {positive: found_for([1.0] * positive + [-1.0] * (100 - positive)).level for positive in (0, 4, 5, 100)}
     assert level == {0: "ok", 4: "ok", 5: "look", 100: "look"}
-    assert "What to do" not in found_for([-1.0] * 20).says
-    assert "What to do" in found_for([1.0] * 20).says
+    assert "leave the worst out" not in found_for([-1.0] * 20).says
+    assert "leave the worst out" in found_for([1.0] * 20).says
 
 
 def test_zero_is_no_risk_and_nothing_scored_is_said():
@@ -68,4 +68,4 @@ def test_pairs_out_of_reach_come_with_what_to_do(wrong, level):
     rejected = np.where(np.arange(10) < wrong, 90.0 - 10.0, -20.0)
     (found,) = likelihood.check(pairs_of(10, ref_chosen_logps=chosen, ref_rejected_logps=rejected))
     assert found.level == level
-    assert ("What to do" in found.says) == (level != "ok")
+    assert ("for wrong labels" in found.says) == (level != "ok")

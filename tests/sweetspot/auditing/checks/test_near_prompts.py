@@ -88,6 +88,8 @@ def test_resemblance_across_splits_is_a_leak(questions):
 def test_short_prompts_are_said_not_to_be_compared(questions):
     found = found_in([*questions, "too short", "short, too"])
     assert found.figures["prompts_compared"] == 60
+    assert found.says.startswith("0 of 60 different prompts of 5 words or more")
+    assert found_in(["too short", "short, too"]).level == "not_checked"
     assert any(note.startswith("short: 2 prompts") for note in found.warnings)
 
 

@@ -18,9 +18,14 @@ demo: env
 test: env system
 	$(BIN)/python -m pytest -p no:cacheprovider
 
-# Long sweeps over faults: every request of a publication made to fail in every way.
+# Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Two
+# processes side by side, for most of it is waiting; a file enters the page when all of it has passed.
+SWEEP = SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -q -m slow
+KILLS = tests/faults/test_random_kills.py tests/faults/test_readers.py
 faults: env ceph
-	SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -m slow tests/faults
+	$(SWEEP) $(KILLS) & kills=$$!; \
+	$(SWEEP) tests/faults $(KILLS:%=--ignore=%); rest=$$?; \
+	wait $$kills && exit $$rest
 
 check: env
 	$(BIN)/ruff format --check .

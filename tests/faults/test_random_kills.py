@@ -30,7 +30,7 @@ from tasks.load_prompts import load_prompts
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 TABLE = "200 kills (kill -9) at random times"
 RIVALS = "The same kills against two published ways to go on, by counting chunks worked again"
-FLOW_KILLS, TRAINING_KILLS, ACTOR_KILLS, RAYLET_KILLS, RUN_KILLS, ENGINE_KILLS = 148, 12, 30, 4, 2, 4
+FLOW_KILLS, TRAINING_KILLS, ACTOR_KILLS, RAYLET_KILLS, RUN_KILLS, ENGINE_KILLS = 156, 8, 30, 2, 2, 2
 
 
 def duration(nights, name, **options):
@@ -153,7 +153,7 @@ def test_a_ray_actor(tmp_path, root, monkeypatch, figure):
     blamed = {row["row_id"] for index in range(ref.chunks) for row in ref.read_dropped(index).to_pylist()}
     assert set(ended) | blamed == set(prompts.read(["prompt_id"])["prompt_id"].to_pylist())
     assert blamed.isdisjoint(ended)
-    assert len(blamed) <= 3  # of 2,000: see decision 10 on a second kill in the same chunk
+    assert len(blamed) <= 8  # of 2,000: see decision 10 on a second kill in the same chunk
     worked = Counter(line.split()[1] for line in lines())
     again = sum(count - 1 for key, count in worked.items())
     waits.sort()

@@ -1,4 +1,7 @@
-"""`audit`: someone's own pairs, scored responses or votes, checked without a model, a cluster or a server."""
+"""`audit`: someone's own pairs, scored responses or votes, checked without a cluster or a server.
+
+A model is only needed for what a model is asked: `policy` for likelihoods, `embedder` for overlap in meaning.
+"""
 
 import time
 from collections.abc import Callable
@@ -15,9 +18,11 @@ from flows._night import code_commit, lock_sha256
 from sweetspot.auditing.findings import AuditResult, Cleaning, Figure, Finding
 from sweetspot.auditing.formats import detect
 from sweetspot.auditing.report import report_markdown, verdict
-from sweetspot.config import Audit
+from sweetspot.auditing.settings import Audit
 from tasks.audit_clean import clean_and_deliver
 from tasks.audit_inspect import cover, inspect_source, stress_table, with_texts
+from tasks.audit_likelihood import check_models, score_likelihoods
+from tasks.audit_meaning import compare_meanings
 from tasks.audit_measure import Measured, measure, texts_of_file
 from tasks.audit_report import write_reports
 from tasks.audit_source import AuditSource, open_source
@@ -64,10 +69,10 @@ def audit_file(path: str, *, out: str = "out/audit", format: str = "", **setting
     """Check a file in this process, print what was found, and write `report.html` and `report.json` to `out`.
 
     Args:
-        path: what to read; see `sweetspot.config.Audit.source`.
+        path: what to read; see `sweetspot.auditing.settings.Audit.source`.
         out: folder or `s3://` address.
         format: kind or layout; empty detects it.
-        settings: further fields of `sweetspot.config.Audit`.
+        settings: further fields of `sweetspot.auditing.settings.Audit`.
 
     Raises:
         ConfigError: an unknown format, or columns that fit none.
@@ -81,7 +86,7 @@ def audit_file(path: str, *, out: str = "out/audit", format: str = "", **setting
 
 
 def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]:
-    """All steps in order: read, check, cover, stress, clean, report."""
+    """All steps in order: read, score, check, cover, stress, clean, report."""
     with open_source(config.source) as source:
         measured, inspected, findings = _check(config, source, step)
         cleaning: Cleaning | None = None
@@ -106,14 +111,19 @@ def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]
 
 def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, Any, tuple[Finding, ...]]:
     reading = detect(source.first().rows().values, format=config.format, columns=config.columns, source=source.name)
+    check_models(config, reading.layout.kind)
     references = [text for name in config.against for text in texts_of_file(name)]
     measured = step(
         measure, source, reading, references=references, minhash=config.near_duplicates, workers=config.workers
     )
+    if config.policy:
+        measured = step(score_likelihoods, source, measured, config)
     inspected = step(inspect_source, source, measured, names=config.against)
     findings = inspected.findings
     target = texts_of_file(config.prompts, only_prompts=True) if config.prompts else None
     findings += step(cover, source, measured, target=target)
+    if config.embedder:
+        findings += step(compare_meanings, source, measured, config)
     if config.stress:
         findings += step(stress_table, source, measured)
     return measured, inspected, findings

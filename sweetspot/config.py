@@ -5,7 +5,6 @@ text under a field is its help, its bounds are the form's validation, its place 
 constraints are written as bounds and choices; the UI cannot run Python validators.
 """
 
-from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -366,43 +365,4 @@ class Train(Section):
     cluster: Cluster = Cluster()
 
 
-class Audit(Section):
-    """Someone's own preference data: checked, and if asked cleaned, selected and published."""
-
-    source: str = "deployments/examples/data/wmt23_mqm_sample.parquet"
-    """A .parquet, .jsonl, .json or .csv file (a path or a URI), or `datasets:NAME[:CONFIG]:SPLIT`."""
-    format: str = ""
-    """`pairs`, `responses`, `votes`, or the name of a layout; empty finds it from the columns."""
-    columns: dict[str, str] = {}
-    """Role to column where names do not say it, such as `prompt: question`."""
-    out: str = "out/audit"
-    """Folder, or `s3://` address, for the report and a cleaned version."""
-    against: list[str] = []
-    """Files of a benchmark or of evaluation prompts that must not occur in the data."""
-    prompts: str = ""
-    """File of the prompts you expect in use; coverage is measured against them."""
-    stress: bool = False
-    """Plant errors into the data and report what the audit would have caught."""
-    clean: Literal["none", "flag", "drop", "flip", "reweight"] = "none"
-    """`none` only reports. Else a version is published: doubtful labels are flagged, dropped, flipped or weighted."""
-    doubt_above: float = Field(default=0.5, gt=0, lt=1)
-    """Probability of being wrong above which a label counts as doubtful."""
-    selection: Selection = Selection(keep_fraction=1.0)
-    """BeeS over the score margins of the rows that are left; 1 keeps all."""
-    relabelling: Relabelling = Relabelling()
-    dataset: Name = "audited"
-    """Name of the published dataset."""
-    license: str = "unknown"
-    """Licence of the source, for the card of what is made from it."""
-    held_out_fraction: float = Field(default=0.0, ge=0, lt=1)
-    """Share of prompts, by the hash of the prompt, put into the eval split besides rows whose own split says eval."""
-    attempt: int = Field(default=1, ge=1, le=99)
-    """One version is published per UTC date; raise this to publish another for a date that has one."""
-    near_duplicates: bool = True
-    """Look for rows that are nearly the same; the dearest part of an audit."""
-    workers: int = Field(default=2, ge=1, le=256)
-    """Processes that read a large source."""
-
-
 RATING_AWARE: frozenset[str] = frozenset({"rating_dpo", "rating_ipo", "ml_rating_dpo", "mixdpo"})
-FLOWS: dict[str, Callable[..., Section]] = {"nightly": Nightly, "curate": Curate, "train": Train, "audit": Audit}

@@ -1,15 +1,19 @@
 """A YAML file and `--set a.b=c` to checked settings."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel
 
-from sweetspot.config import FLOWS, Audit, Section
+from sweetspot.auditing.settings import Audit
+from sweetspot.config import Curate, Nightly, Section, Train
 from sweetspot.errors import ConfigError
+
+FLOWS: dict[str, Callable[..., Section]] = {"nightly": Nightly, "curate": Curate, "train": Train, "audit": Audit}
+"""The settings of each flow, by the name that a file gives it."""
 
 
 def load_config(path: Path, overrides: Sequence[str] = ()) -> tuple[str, Section]:

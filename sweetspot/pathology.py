@@ -60,6 +60,14 @@ class Ches:
     length_normalised: float
 
 
+@dataclass(frozen=True)
+class ChesScores:
+    """`Ches` of many pairs: `score (Q,)` and `length_normalised (Q,)`."""
+
+    score: FloatArray
+    length_normalised: FloatArray
+
+
 def report(
     reference_chosen_logps: Any,
     reference_rejected_logps: Any,
@@ -150,13 +158,44 @@ def ches(chosen_hidden: Any, rejected_hidden: Any) -> Ches:
             f"rejected_hidden: got H = {rejected.shape[1]}, expected {chosen.shape[1]}, that of chosen_hidden. "
             "Take both from one layer of one model."
         )
-    n_chosen, n_rejected = len(chosen), len(rejected)
     with np.errstate(over="ignore", invalid="ignore"):
-        plus, minus = chosen.sum(axis=0), rejected.sum(axis=0)
-        inner, norm = plus @ minus, plus @ plus
-        scores = np.array([inner - norm, inner / (n_chosen * n_rejected) - norm / n_chosen**2])
-    require("inner products of the summed hidden states", scores, np.isfinite(scores), "values float64 can hold")
-    return Ches(*scores.tolist())
+        sums = chosen.sum(axis=0)[None], rejected.sum(axis=0)[None]
+    found = ches_of_sums(*sums, chosen_lengths=[len(chosen)], rejected_lengths=[len(rejected)])
+    return Ches(float(found.score[0]), float(found.length_normalised[0]))
+
+
+def ches_of_sums(chosen_sums: Any, rejected_sums: Any, *, chosen_lengths: Any, rejected_lengths: Any) -> ChesScores:
+    """`ches` of Q pairs whose hidden states have been summed over tokens already, which is all it needs of them.
+
+    Args:
+        chosen_sums: (Q, H) S⁺ of each pair, Q >= 1.
+        rejected_sums: (Q, H) S⁻.
+        chosen_lengths: (Q,) T_w >= 1, states in each sum.
+        rejected_lengths: (Q,) T_l >= 1.
+
+    Returns:
+        ChesScores.
+
+    Raises:
+        ContractError: No pair, shapes that disagree, a length below 1, or a value that is not finite.
+
+    References:
+        Razin et al. (2025), arXiv:2410.08847.
+    """
+    plus = finite_array("chosen_sums", chosen_sums, ndim=2, minimum_size=1)
+    minus = finite_array("rejected_sums", rejected_sums, ndim=2)
+    require_equal_shapes(chosen_sums=plus, rejected_sums=minus)
+    n_plus = finite_array("chosen_lengths", chosen_lengths, ndim=1)
+    n_minus = finite_array("rejected_lengths", rejected_lengths, ndim=1)
+    require_equal_shapes(**{"rows of chosen_sums": plus[:, 0], "chosen_lengths": n_plus, "rejected_lengths": n_minus})
+    require("chosen_lengths", n_plus, n_plus >= 1, "lengths >= 1")
+    require("rejected_lengths", n_minus, n_minus >= 1, "lengths >= 1")
+    with np.errstate(over="ignore", invalid="ignore"):
+        inner, norm = np.einsum("qh,qh->q", plus, minus), np.einsum("qh,qh->q", plus, plus)
+        score, per_token = inner - norm, inner / (n_plus * n_minus) - norm / n_plus**2
+    for scores in (score, per_token):
+        require("inner products of the summed hidden states", scores, np.isfinite(scores), "values float64 can hold")
+    return ChesScores(score, per_token)
 
 
 def _optional(like: FloatArray, **two: Any) -> tuple[FloatArray, FloatArray] | None:

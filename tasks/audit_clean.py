@@ -10,8 +10,8 @@ from sweetspot import ids, schemas
 from sweetspot.auditing.cleaning import REASONS, decide
 from sweetspot.auditing.findings import Cleaning
 from sweetspot.auditing.inspection import Inspection
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import Votes
-from sweetspot.config import Audit
 from sweetspot.delivery.books import Book, IdSet
 from sweetspot.delivery.facts import VersionFacts, column_facts
 from sweetspot.delivery.manifest import FileEntry, Manifest
@@ -25,7 +25,7 @@ from tasks.audit_rows import Delivery, delivered_rows, units_with_texts
 from tasks.audit_source import AuditSource
 
 VERDICT_ROWS = 500_000
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Raised by hand when the same source and settings would give another version."""
 
 
@@ -51,14 +51,23 @@ def clean_and_deliver(
         if not table.paired or not {"prompt", "first", "second"} <= set(measured.reading.columns):
             return _labels_only(table, inspected, settings, labels)
     places, keys = units_with_texts(source, measured) if isinstance(table, Votes) else (None, None)
-    decisions = decide(table, inspected, settings, places=places, prompt_keys=keys, containment=measured.containment)
+    decisions = decide(
+        table,
+        inspected,
+        settings,
+        places=places,
+        prompt_keys=keys,
+        containment=measured.containment,
+        scored=measured.scored,
+    )
     if not decisions.kept.any():
         raise ContractError(f"{source.name}: no preference is left to deliver: {decisions.counts(~decisions.kept)}")
     delivery = Delivery(source, measured, decisions, settings)
     books = _books(measured, delivery)
     for book in books:
         book.balance()
-    publication = _publication(source, settings, code_commit, lock_sha256)
+    models = dict(measured.scored.revisions) if measured.scored is not None else {}
+    publication = _publication(source, settings, models, code_commit, lock_sha256)
     content = _content(delivery, books, publication, inspected)
     version = publish_version(content, publication, store_uri=_store(settings.out), dataset=settings.dataset)
     if sum(version.rows.values()) != delivery.rows_out:
@@ -70,9 +79,12 @@ def _store(out: str) -> str:
     return out if "://" in out else f"file://{out}"
 
 
-def _publication(source: AuditSource, settings: Audit, code_commit: str, lock_sha256: str) -> Publication:
+def _publication(
+    source: AuditSource, settings: Audit, models: dict[str, str], code_commit: str, lock_sha256: str
+) -> Publication:
     now = datetime.now(UTC)
     config = {**settings.model_dump(mode="json", exclude={"out", "workers"}), "source_sha256": source.sha256}
+    config |= {f"{role}_revision": revision for role, revision in models.items()}
     return Publication(
         run_id=f"audit-{settings.dataset}-{ids.fingerprint(config)}",
         logical_date=now.strftime("%Y-%m-%d"),
@@ -80,7 +92,7 @@ def _publication(source: AuditSource, settings: Audit, code_commit: str, lock_sh
         code_commit=code_commit,
         lock_sha256=lock_sha256,
         config=config,
-        models={},
+        models=models,
     )
 
 
@@ -116,7 +128,7 @@ def _content(delivery: Delivery, books: tuple[Book, ...], publication: Publicati
             files,
             dataset=delivery.settings.dataset,
             version=version,
-            models={"estimator": inspected.estimate.method},
+            models={"estimator": inspected.estimate.method, **publication.models},
             sampling={},
             seeds={},
             books=books,
@@ -213,6 +225,7 @@ def _facts(delivery: Delivery, manifest: Manifest) -> VersionFacts:
                 ("chosen_rating", rating[:, 0]),
                 ("rejected_rating", rating[:, 1]),
                 ("margin", rating[:, 0] - rating[:, 1]),
+                ("margin_implicit", delivery.decisions.implicit[kept]),
                 ("preference_probability", 1 - delivery.decisions.error_probability[kept]),
             )
         },
@@ -226,7 +239,7 @@ def _report(delivery: Delivery, inspected: Inspection, settings: Audit, uri: str
     routed = int((decisions.kept & (decisions.route == "sft")).sum())
     return Cleaning(
         action=settings.clean,
-        estimator=inspected.estimate.why,
+        estimator="; ".join((inspected.estimate.why, *(note for note in decisions.notes if ": " not in note))),
         rows_in=len(decisions),
         rows_out=int(decisions.kept.sum()),
         changed={

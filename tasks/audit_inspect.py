@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sweetspot.auditing.checks import coverage
-from sweetspot.auditing.conversations import flat
+from sweetspot.auditing.conversations import Messages, flat
+from sweetspot.auditing.features import asked
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.inspection import Inspection, References, inspect
 from sweetspot.auditing.reading import PairTexts
@@ -37,23 +38,38 @@ def inspect_source(source: AuditSource, measured: Measured, *, names: Sequence[s
             for place, chosen, rejected in zip(texts.row, texts.chosen, texts.rejected, strict=True)
         }
 
+    def prompts_of(places: Sequence[int]) -> dict[int, str]:
+        return {
+            place: asked(prompt)
+            for texts in read_again(source, measured.reading, places)
+            for place, prompt in zip(texts.row, texts.prompt, strict=True)
+        }
+
     references = References(tuple(names), measured.containment, CONTAMINATION_WORDS, measured.short_references)
-    return inspect(measured.table, references, texts_of)
+    return inspect(measured.table, references, texts_of, prompts_of, scored=measured.scored)
 
 
 def cover(source: AuditSource, measured: Measured, *, target: Sequence[str] | None) -> tuple[Finding, ...]:
     """Coverage of the prompts, on a sample that is fixed by their hashes."""
     if not isinstance(measured.table, Pairs | Scores):
         return ()
-    keys = measured.table.keys[:, 0, 0]
-    _, first = np.unique(keys, return_index=True)  # sorted by hash, so the first so many are a fair sample
-    places = measured.table.row[first[:COVERED_PROMPTS]].tolist()
-    prompts = {
-        place: flat(prompt)
+    prompts = prompts_at(source, measured, first_rows(measured.table)[:COVERED_PROMPTS])
+    return (coverage.check([flat(prompt) for prompt in prompts.values()], target=target),)
+
+
+def first_rows(table: Pairs | Scores) -> NDArray[np.int64]:
+    """A row with each different prompt, sorted by the prompts' hashes, so the first so many are a fair sample."""
+    return np.unique(table.keys[:, 0, 0], return_index=True)[1]
+
+
+def prompts_at(source: AuditSource, measured: Measured, rows: NDArray[np.int64]) -> dict[int, Messages]:
+    """The prompts of some rows of the table, by their places in the source."""
+    places = measured.table.row[rows].tolist() if isinstance(measured.table, Pairs | Scores) else []
+    return {
+        place: prompt
         for texts in read_again(source, measured.reading, places)
         for place, prompt in zip(texts.row, texts.prompt, strict=True)
     }
-    return (coverage.check(list(prompts.values()), target=target),)
 
 
 def stress_table(source: AuditSource, measured: Measured) -> tuple[Finding, ...]:
@@ -108,7 +124,9 @@ def with_texts(source: AuditSource, measured: Measured, findings: tuple[Finding,
     return tuple(
         replace(
             finding,
-            suspects=tuple(replace(s, texts=texts.get(places.get(s.row_id, -1), {})) for s in finding.suspects),
+            suspects=tuple(
+                replace(s, texts={**texts.get(places.get(s.row_id, -1), {}), **s.texts}) for s in finding.suspects
+            ),
         )
         for finding in findings
     )

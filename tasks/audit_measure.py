@@ -32,6 +32,7 @@ from sweetspot.auditing.reading import (
     read_pairs,
     read_responses,
 )
+from sweetspot.auditing.scored import Scored
 from sweetspot.auditing.tables import Pairs, Table
 from sweetspot.auditing.winners import Coding, coding_of
 from sweetspot.errors import ConfigError, ContractError
@@ -74,6 +75,7 @@ class Measured:
         short_references: references too short to be found.
         notes: what a user should know of the reading.
         places: of votes, of each vote's row in the source.
+        scored: which model scored the pairs; None where none was named.
     """
 
     reading: Reading
@@ -84,6 +86,7 @@ class Measured:
     short_references: int = 0
     notes: tuple[str, ...] = ()
     places: tuple[int, ...] = ()
+    scored: Scored | None = None
 
     @property
     def unreadable(self) -> dict[str, int]:

@@ -16,8 +16,8 @@ from sweetspot.auditing.cleaning import Decisions
 from sweetspot.auditing.conversations import Messages, flat
 from sweetspot.auditing.features import keys_of
 from sweetspot.auditing.reading import Left, PairTexts, name_of, read_pairs
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import Scores, Votes
-from sweetspot.config import Audit
 from sweetspot.relabel import reward_conditioned
 from sweetspot.validation._text import normal_form
 from tasks.audit_measure import Measured, read_again
@@ -216,7 +216,7 @@ def _row(
         "score_rejected": low,
         "margin": high - low,
         "margin_external": high - low,
-        "margin_implicit": None,
+        "margin_implicit": None if math.isnan(found.implicit[k]) else float(found.implicit[k]),
         "preference_probability": None if math.isnan(wrong) or found.is_eval[k] else 1 - wrong,
         "route": str(found.route[k]),
         "goal": None,

@@ -1,1 +1,1 @@
-"""Audit of preference data that somebody brings: read, checked, cleaned, reported; without a model or a GPU."""
+"""Audit of preference data that somebody brings: read, checked, cleaned, reported; no model unless one is named."""

@@ -1,6 +1,5 @@
 """Which preferences go on, which are turned, and which leave for what reason; no texts are needed to decide."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -12,11 +11,12 @@ from sweetspot.auditing.checks.duplicates import clusters
 from sweetspot.auditing.estimate import Estimate
 from sweetspot.auditing.groups import text_ids
 from sweetspot.auditing.inspection import Inspection
+from sweetspot.auditing.scored import Scored
+from sweetspot.auditing.selection import select
+from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import FLAWS, Pairs, Scores, Votes
 from sweetspot.auditing.winners import SECOND, TIE
-from sweetspot.config import Audit, Selection
 from sweetspot.errors import ContractError
-from sweetspot.margins import bees
 from sweetspot.pairing import pair_positions
 from sweetspot.raters import consensus
 
@@ -26,7 +26,6 @@ IntArray = NDArray[np.int64]
 
 MOSTLY_CONTAINED = 0.5
 EVAL_SPLITS = ("eval", "test", "validation", "valid", "dev")
-PAPER_PAIRS, PAPER_MIN_COUNT = 61_135, 30
 REASONS: Mapping[str, str] = {
     "tie": "nobody won, so there is no preference to learn",
     "undecided": "the votes do not decide",
@@ -40,6 +39,7 @@ REASONS: Mapping[str, str] = {
     "leaks_into_eval": "its prompt stands in the evaluation split, too",
     "label_doubtful": "its label is more likely wrong than allowed",
     "no_margin": "it has no score margin to be selected by",
+    "not_scored": "the models could not score it, so it has no implicit margin to be selected by",
     "margin_not_positive": "its margin does not support the label",
     "not_selected": "its margins are not among the best",
     "too_few": "fewer than two responses with a quality",
@@ -69,6 +69,7 @@ class Decisions:
         rating: (n, 2) rating of the delivered chosen and rejected, NaN where there is none.
         route: (n,) `dpo` or `sft`.
         is_eval: (n,) it goes to the evaluation split: its row says so, or its prompt is held out.
+        implicit: (n,) implicit margin of the delivered chosen over rejected, nats; NaN where there is none.
         notes: what selection did, one sentence each.
     """
 
@@ -84,6 +85,7 @@ class Decisions:
     rating: FloatArray
     route: NDArray[np.object_]
     is_eval: BoolArray
+    implicit: FloatArray
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -122,6 +124,7 @@ def decide(
     places: IntArray | None = None,
     prompt_keys: NDArray[np.uint64] | None = None,
     containment: Mapping[str, FloatArray] | None = None,
+    scored: Scored | None = None,
 ) -> Decisions:
     """What becomes of every preference the table holds.
 
@@ -132,6 +135,7 @@ def decide(
         places: (units,) a row of the source with the texts of each unit of votes, -1 where there is none.
         prompt_keys: (units, 2) hash of each unit's prompt.
         containment: overlap with references by part of the row, as measured.
+        scored: which models scored the pairs; None where none was named.
 
     Raises:
         ContractError: selection is asked for and there are no margins.
@@ -147,7 +151,16 @@ def decide(
         keys = table.keys[:, 0]
     if keys is not None and settings.held_out_fraction > 0:
         found = replace(found, is_eval=found.is_eval | _held_out(keys, settings.held_out_fraction))
-    found = _selected(found, settings.selection)
+    chosen = select(
+        found.kept,
+        found.is_eval,
+        found.rating[:, 0] - found.rating[:, 1],
+        found.implicit,
+        settings.selection,
+        need_implicit=scored is not None and scored.has_implicit,
+    )
+    reason = np.where(found.kept & ~chosen.kept, chosen.reason, found.reason).astype(object)
+    found = replace(found, kept=chosen.kept, reason=reason, route=chosen.route, notes=chosen.notes)
     return _relabelled(found) if settings.relabelling.enabled else found
 
 
@@ -197,9 +210,11 @@ def _decide_pairs(
     scores = [pairs.numbers.get(f"score_{side}", np.full(n, np.nan)) for side in ("chosen", "rejected")]
     rating = np.stack(scores, axis=1)
     rating[turned] = rating[turned, ::-1]
+    margin = pairs.implicit_margin()
+    implicit = np.full(n, np.nan) if margin is None else np.where(turned, -margin, margin)
     return Decisions(
         "pair", pairs.row_id, pairs.row, pairs.row, np.zeros((n, 2), dtype=np.int64), turned, verdicts.kept,
-        verdicts.reason, np.where(turned, 1 - wrong, wrong), rating, _dpo(n), is_eval,
+        verdicts.reason, np.where(turned, 1 - wrong, wrong), rating, _dpo(n), is_eval, implicit,
     )  # fmt: skip
 
 
@@ -246,7 +261,7 @@ def _decide_votes(votes: Votes, found: Estimate, settings: Audit, places: IntArr
     return Decisions(
         "unit", np.array(votes.units, dtype=object), places, places, np.zeros((n, 2), dtype=np.int64),
         found.label == SECOND, verdicts.kept, verdicts.reason, found.error_probability, np.full((n, 2), np.nan),
-        _dpo(n), np.zeros(n, dtype=bool),
+        _dpo(n), np.zeros(n, dtype=bool), np.full(n, np.nan),
     )  # fmt: skip
 
 
@@ -278,6 +293,7 @@ def _decide_scores(scores: Scores, settings: Audit) -> Decisions:
         np.where(ok, scores.row[worst], -1), np.stack([_entry(scores, best), _entry(scores, worst)], axis=1),
         np.zeros(len(prompt), dtype=bool), ok.copy(), np.where(ok, "", picked.reason).astype(object),
         np.full(len(prompt), np.nan), rating, _dpo(len(prompt)), np.zeros(len(prompt), dtype=bool),
+        np.full(len(prompt), np.nan),
     )  # fmt: skip
 
 
@@ -289,45 +305,3 @@ def _entry(scores: Scores, which: IntArray) -> IntArray:
 
 def _dpo(n: int) -> NDArray[np.object_]:
     return np.full(n, "dpo", dtype=object)
-
-
-def _selected(found: Decisions, settings: Selection) -> Decisions:
-    """BeeS over the score margins of the kept rows, and the route of those with a small margin."""
-    margin = found.rating[:, 0] - found.rating[:, 1]
-    known = found.kept & ~np.isnan(margin)
-    wanted = settings.keep_fraction < 1.0
-    if not wanted and settings.sft_margin == 0:
-        return found
-    if not known.any():
-        raise ContractError(
-            "selection: the rows have no score margins (columns score_chosen and score_rejected), so BeeS and routing "
-            "have "
-            "nothing to select by; leave out --select, or add the scores"
-        )
-    spread = 1.4826 * float(np.median(np.abs(margin[known] - np.median(margin[known])))) or float(np.std(margin[known]))
-    scaled = margin / (spread or 1.0)
-    kept, reason, notes = found.kept.copy(), found.reason.copy(), found.notes
-    if wanted:
-        kept, reason, notes = _best(found, known, scaled, settings)
-    route = np.where(kept & known & (scaled < settings.sft_margin), "sft", "dpo").astype(object)
-    return replace(found, kept=kept, reason=reason, route=route, notes=notes)
-
-
-def _best(
-    found: Decisions, known: BoolArray, scaled: FloatArray, settings: Selection
-) -> tuple[BoolArray, NDArray[np.object_], tuple[str, ...]]:
-    """Training rows are selected; rows of an evaluation split stay, so that no later figure is flattered."""
-    open_to = np.flatnonzero(known & ~found.is_eval)
-    margins = (scaled[open_to] * settings.external_scale)[None, :]
-    keep = max(1, math.ceil(settings.keep_fraction * len(open_to)))
-    least = max(1, min(PAPER_MIN_COUNT, round(PAPER_MIN_COUNT * len(open_to) / PAPER_PAIRS)))
-    picked = bees(margins, keep=keep, both_positive=settings.both_positive, min_count=least)
-    kept, reason = found.kept.copy(), found.reason.copy()
-    chosen = np.zeros(len(found), dtype=bool)
-    chosen[open_to[picked.selected]] = True
-    left = found.kept & ~chosen & ~found.is_eval
-    kept[left] = False
-    reason[left & known] = np.where(scaled[left & known] > 0, "not_selected", "margin_not_positive")
-    reason[left & ~known] = "no_margin"
-    note = f"BeeS kept {len(picked.selected)} of {len(open_to)} rows with margins, upper bound {picked.upper[0]:.3g}"
-    return kept, reason, (note, *picked.warnings)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sweetspot.auditing.conversations import flat
+from sweetspot.auditing.conversations import Messages, flat
 from sweetspot.auditing.reading import PairTexts, ResponseTexts
 from sweetspot.auditing.tables import FLAWS, STYLES, Labels, Pairs, Scores, Sketches
 from sweetspot.validation import _minhash
@@ -18,6 +18,8 @@ SIMILAR = 0.8
 SHINGLE_WORDS = 5
 PERMUTATIONS = 126
 """21 bands of 6: a pair at similarity 0.8 is proposed with probability 0.998."""
+PROMPT_PERMUTATIONS = 60
+"""15 bands of 4: as likely as that, in 128 bytes a prompt instead of 218."""
 
 _STYLE = (
     re.compile(r"^[ \t]*(?:[-*•]|\d{1,3}[.)])[ \t]", re.MULTILINE),
@@ -64,12 +66,29 @@ def _chars(texts: Sequence[str]) -> NDArray[np.int32]:
     return np.array([len(text) for text in texts], dtype=np.int32)
 
 
-def sketches(forms: Sequence[str]) -> Sketches:
+def sketches(forms: Sequence[str], *, permutations: int = PERMUTATIONS) -> Sketches:
     """MinHash of normal forms as band keys and low bytes."""
     row, signature = _minhash.signatures(
-        forms, unit="word", size=SHINGLE_WORDS, permutations=PERMUTATIONS, seed=0, normal=True
+        forms, unit="word", size=SHINGLE_WORDS, permutations=permutations, seed=0, normal=True
     )
     return Sketches(row, _minhash.band_keys(signature, SIMILAR).astype(np.uint32), signature.astype(np.uint8))
+
+
+def asked(prompt: Messages) -> str:
+    """A prompt as one text without its system message, which many prompts share word for word."""
+    return flat([message for message in prompt if message["role"] != "system"] or prompt)
+
+
+def prompt_sketches(prompts: Sequence[Messages], keys: NDArray[np.uint64]) -> Sketches:
+    """MinHash of what each different prompt asks, at its first row.
+
+    Args:
+        prompts: n prompts.
+        keys: (n, 2) hashes that tell them apart.
+    """
+    first = np.sort(np.unique(keys, axis=0, return_index=True)[1])
+    found = sketches([normal_form(asked(prompts[row])) for row in first], permutations=PROMPT_PERMUTATIONS)
+    return Sketches(first[found.row], found.keys, found.low_bytes)
 
 
 def joined_responses(one: str, other: str) -> str:
@@ -89,10 +108,11 @@ def pair_features(texts: PairTexts, *, minhash: bool = True) -> Pairs:
     )
     forms = [[normal_form(text) for text in column] for column in (prompts, chosen, rejected)]
     one, other = text_features(chosen, forms[1]), text_features(rejected, forms[2])
+    prompt_keys = keys_of(forms[0])
     return Pairs(
         row=np.array(texts.row, dtype=np.int64),
         row_id=np.array(texts.row_id, dtype=object),
-        keys=np.stack([keys_of(forms[0]), one.keys, other.keys], axis=1),
+        keys=np.stack([prompt_keys, one.keys, other.keys], axis=1),
         chars=np.stack([_chars(prompts), one.chars, other.chars], axis=1),
         flaws=np.stack([one.flaws, other.flaws], axis=1),
         style=np.stack([one.style, other.style], axis=1),
@@ -100,6 +120,7 @@ def pair_features(texts: PairTexts, *, minhash: bool = True) -> Pairs:
         numbers={name: np.array(values, dtype=np.float64) for name, values in texts.numbers.items()},
         labels={name: Labels.of(values) for name, values in texts.labels.items()},
         responses=sketches([joined_responses(a, b) for a, b in zip(*forms[1:], strict=True)]) if minhash else None,
+        prompts=prompt_sketches(texts.prompt, prompt_keys) if minhash else None,
     )
 
 
@@ -113,9 +134,11 @@ def merge_pairs(parts: list[Pairs]) -> Pairs:
         name: np.concatenate([getattr(part, name) for part in parts])
         for name in ("row", "row_id", "keys", "chars", "flaws", "style", "tie")
     }
-    responses = None if parts[0].responses is None else _merge_sketches([part.responses for part in parts], starts)
+    named = {name: [getattr(part, name) for part in parts] for name in ("prompts", "responses")}
     parts.clear()
-    return Pairs(**columns, numbers=numbers, labels=labels, responses=responses)
+    # Taken out one by one, so that the parts of one are gone before the other is joined.
+    prompts, responses = (_merge_sketches(named.pop(name), starts) for name in ("prompts", "responses"))
+    return Pairs(**columns, numbers=numbers, labels=labels, responses=responses, prompts=prompts)
 
 
 def _merge_labels(parts: list[Labels]) -> Labels:
@@ -127,8 +150,10 @@ def _merge_labels(parts: list[Labels]) -> Labels:
     return Labels(np.concatenate(codes), tuple(number))
 
 
-def _merge_sketches(parts: Sequence[Sketches | None], starts: NDArray[np.int64]) -> Sketches:
+def _merge_sketches(parts: Sequence[Sketches | None], starts: NDArray[np.int64]) -> Sketches | None:
     there = [(part, start) for part, start in zip(parts, starts, strict=False) if part is not None]
+    if not there:
+        return None
     return Sketches(
         np.concatenate([part.row + start for part, start in there]),
         np.concatenate([part.keys for part, _ in there]),

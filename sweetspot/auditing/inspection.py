@@ -10,6 +10,7 @@ from sweetspot.auditing.checks import (
     agreement,
     annotators,
     degenerate,
+    displacement,
     duplicates,
     gold,
     intransitivity,
@@ -18,16 +19,19 @@ from sweetspot.auditing.checks import (
     length,
     likelihood,
     margins,
+    near_prompts,
     position,
     raters,
     self_preference,
     style,
 )
 from sweetspot.auditing.checks.duplicates import NearPairs
+from sweetspot.auditing.checks.near_prompts import PromptsOf
 from sweetspot.auditing.earned import earned
 from sweetspot.auditing.estimate import Estimate, estimate
 from sweetspot.auditing.findings import Finding
 from sweetspot.auditing.groups import Repeats, repeats
+from sweetspot.auditing.scored import Scored
 from sweetspot.auditing.tables import Pairs, Scores, Table, Votes
 from sweetspot.errors import ContractError, ConvergenceError
 
@@ -62,8 +66,18 @@ class Inspection:
     near: NearPairs | None = None
 
 
-def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspection:
-    """Run all checks; one that cannot work on this data says so in its finding."""
+def inspect(
+    table: Table, references: References, texts_of: TextsOf, prompts_of: PromptsOf, *, scored: Scored | None = None
+) -> Inspection:
+    """Run all checks; one that cannot work on this data says so in its finding.
+
+    Args:
+        table: what is audited.
+        references: what it was compared with.
+        texts_of: reads responses of pairs again.
+        prompts_of: reads their prompts again.
+        scored: which model scored the pairs; None where none was named.
+    """
     found = estimate(table)
     if isinstance(table, Votes):
         found = earned(found, table.gold)
@@ -89,6 +103,7 @@ def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspecti
         *margins.check(table),
         *duplicates.check(table, same),
         *(duplicates.check_near(table, near, opposite) if near is not None else ()),
+        *near_prompts.check(table, same, prompts_of),
         *_guarded("length_bias", lambda: length.check(table)),
         *_guarded("format_bias", lambda: style.check(table)),
         *self_preference.check(table),
@@ -96,7 +111,8 @@ def inspect(table: Table, references: References, texts_of: TextsOf) -> Inspecti
         *degenerate.check(table),
         *leakage.check(table),
         *compared,
-        *_guarded("likelihoods", lambda: likelihood.check(table)),
+        *_guarded("likelihoods", lambda: likelihood.check(table, scored)),
+        *(_guarded("displacement_risk", lambda: displacement.check(table, scored)) if scored is not None else ()),
     )
     return Inspection(findings, found, same, near)
 

@@ -17,6 +17,9 @@ T = TypeVar("T", Pairs, Scores)
 
 _SIDES = (("score_chosen", "score_rejected"), ("ref_chosen_logps", "ref_rejected_logps"))
 _SIDES += (("policy_chosen_logps", "policy_rejected_logps"), ("chosen_model", "rejected_model"))
+_SIDES += (("chosen_tokens", "rejected_tokens"),)
+_OF_THE_ORDER = ("ches", "ches_per_token")
+"""Columns that only hold for the pair as it stood."""
 
 
 def turn_pairs(pairs: Pairs, turned: BoolArray) -> Pairs:
@@ -43,6 +46,9 @@ def _turned_numbers(numbers: Mapping[str, FloatArray], turned: BoolArray) -> dic
         if one in numbers and other in numbers:
             found[one] = np.where(turned, numbers[other], numbers[one])
             found[other] = np.where(turned, numbers[one], numbers[other])
+    for name in _OF_THE_ORDER:
+        if name in numbers:
+            found[name] = np.where(turned, np.nan, numbers[name])
     return found
 
 

@@ -15,6 +15,7 @@ FLAWS = ("empty", "char_run", "repetitive", "compressible", "refusal")
 """Bit k of a `flaws` column stands for FLAWS[k]; the names are those of `sweetspot.validation.degenerate`."""
 STYLES = ("list_items", "headings", "bold", "code_blocks", "emoji")
 """Counted in every response, in this order."""
+_MODELS = ("policy", "ref")
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,11 @@ class Pairs:
         style: (n, 2, len(STYLES)) counts in chosen and rejected.
         tie: (n,) nobody won; which of the two is called chosen then means nothing.
         numbers: (n,) columns, NaN where missing: `score_chosen`, `score_rejected`, `ref_chosen_logps`,
-            `ref_rejected_logps`, `policy_chosen_logps`, `policy_rejected_logps`.
+            `ref_rejected_logps`, `policy_chosen_logps`, `policy_rejected_logps`; where a model was named also
+            `chosen_tokens`, `rejected_tokens`, `ches`, `ches_per_token`.
         labels: columns of names: `provenance`, `annotator`, `chosen_model`, `rejected_model`, `split`.
         responses: MinHash of the two responses of a row together; None when not computed.
+        prompts: MinHash of every different prompt, at the first row of a block that has it; None likewise.
     """
 
     row: IntArray
@@ -80,6 +83,7 @@ class Pairs:
     numbers: Mapping[str, FloatArray] = field(default_factory=dict[str, FloatArray])
     labels: Mapping[str, Labels] = field(default_factory=dict[str, Labels])
     responses: Sketches | None = None
+    prompts: Sketches | None = None
 
     def __len__(self) -> int:
         return len(self.row)
@@ -89,6 +93,14 @@ class Pairs:
         if "score_chosen" not in self.numbers or "score_rejected" not in self.numbers:
             return None
         return self.numbers["score_chosen"] - self.numbers["score_rejected"]
+
+    def implicit_margin(self) -> FloatArray | None:
+        """Difference of log policy - log reference of chosen and rejected, nats; None without the four columns."""
+        sides = [[self.numbers.get(f"{model}_{side}_logps") for side in ("chosen", "rejected")] for model in _MODELS]
+        (policy_chosen, policy_rejected), (ref_chosen, ref_rejected) = sides
+        if policy_chosen is None or policy_rejected is None or ref_chosen is None or ref_rejected is None:
+            return None
+        return (policy_chosen - ref_chosen) - (policy_rejected - ref_rejected)
 
 
 @dataclass(frozen=True)

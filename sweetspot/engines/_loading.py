@@ -10,12 +10,13 @@ from transformers.utils import logging as transformers_logging
 from sweetspot.errors import ConfigError
 
 
-def load_for_inference(auto_class: Any, directory: Path) -> PreTrainedModel:
+def load_for_inference(auto_class: Any, directory: Path, *, unread: tuple[str, ...] = ()) -> PreTrainedModel:
     """Load a model, on the GPU in its own dtype where there is one, else on the CPU in float32.
 
     Args:
-        auto_class: `AutoModelForCausalLM` or `AutoModelForSequenceClassification`.
+        auto_class: `AutoModelForCausalLM`, `AutoModelForSequenceClassification` or `AutoModel`.
         directory: A checked model directory.
+        unread: Beginnings of names of weights that may be missing, because nothing that is used depends on them.
 
     Raises:
         ConfigError: weights of the architecture are missing; transformers would draw them at random.
@@ -35,7 +36,7 @@ def load_for_inference(auto_class: Any, directory: Path) -> PreTrainedModel:
         )
     finally:
         transformers_logging.set_verbosity(verbosity)
-    missing = sorted(loaded["missing_keys"])
+    missing = sorted(name for name in loaded["missing_keys"] if not name.startswith(unread))
     if missing:
         raise ConfigError(
             f"{directory}: {len(missing)} weights of {type(model).__name__} are missing, first {missing[0]}; this is "

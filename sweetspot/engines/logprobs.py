@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,30 @@ HEAD_TOLERANCE = 1e-3
 HALF_PRECISION_HEAD_TOLERANCE = 5e-2
 
 
+@dataclass(frozen=True)
+class ResponseStates:
+    """What one pass over some responses gives.
+
+    Attributes:
+        logps: (rows,) sums of log p(token | everything before it), nats; NaN where a row is too long for the model.
+        hidden_sums: (rows, H) sums of the last hidden states that predict the tokens of the response: last prompt
+            token to second-last token; NaN likewise.
+    """
+
+    logps: NDArray[np.float64]
+    hidden_sums: NDArray[np.float64]
+
+
 class TransformersLogprobs:
     """A `LogprobScorer` on a Hugging Face causal language model.
 
     Logits are made from the last hidden states a few positions at a time, so those of a whole batch
     never exist at once. Loading compares this with the model's own logits.
+
+    Attributes:
+        revision: of the model.
+        template: its tokenizer and chat template.
+        max_tokens: longest prompt plus response that it can read.
     """
 
     def __init__(self, policy: str, *, revision: str = "", batch_tokens: int = 16_384) -> None:
@@ -37,6 +57,7 @@ class TransformersLogprobs:
         self._batch_tokens = batch_tokens
         self._model: Any = load_for_inference(AutoModelForCausalLM, directory)
         self._head = self._model.get_output_embeddings()
+        self.max_tokens = most_positions(self._model)
         self._vocabulary: int = self._head.weight.shape[0]
         self._check_head(policy)
 
@@ -53,18 +74,31 @@ class TransformersLogprobs:
         Raises:
             ContractError: different numbers of rows, an empty prompt, or a token outside the vocabulary.
         """
+        return self._passes(prompts, responses, states=False).logps
+
+    def score_with_states(self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]]) -> ResponseStates:
+        """As `score`, with the summed hidden states of each response, from the same pass."""
+        return self._passes(prompts, responses, states=True)
+
+    def _passes(
+        self, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], *, states: bool
+    ) -> ResponseStates:
         self._check_rows(prompts, responses)
         sums = np.full(len(prompts), math.nan)
+        hidden = np.full((len(prompts), self._head.weight.shape[1] if states else 0), math.nan)
         lengths = [len(prompt) + len(response) for prompt, response in zip(prompts, responses, strict=True)]
-        readable = [row for row, length in enumerate(lengths) if length <= most_positions(self._model)]
+        readable = [row for row, length in enumerate(lengths) if length <= self.max_tokens]
         batches = token_budget_batches([lengths[row] for row in readable], batch_tokens=self._batch_tokens)
         for batch in batches:
             rows = [readable[position] for position in batch]
-            sums[rows] = self._score_batch([prompts[row] for row in rows], [responses[row] for row in rows])
-        return sums
+            found = self._score_batch([prompts[row] for row in rows], [responses[row] for row in rows], states=states)
+            sums[rows], hidden[rows] = found.logps, found.hidden_sums
+        return ResponseStates(sums, hidden)
 
     @torch.inference_mode()
-    def _score_batch(self, prompts: list[Sequence[int]], responses: list[Sequence[int]]) -> NDArray[np.float64]:
+    def _score_batch(
+        self, prompts: list[Sequence[int]], responses: list[Sequence[int]], *, states: bool
+    ) -> ResponseStates:
         joined = [[*prompt, *response] for prompt, response in zip(prompts, responses, strict=True)]
         # Padding comes after every token that is read, so its id does not matter.
         ids, mask = right_padded(joined, pad_id=0, device=self._model.device)
@@ -76,7 +110,11 @@ class TransformersLogprobs:
         rows, columns = is_target.nonzero(as_tuple=True)
         logprobs = self._target_logprobs(hidden[rows, columns - 1], ids[rows, columns])
         sums = torch.zeros(len(prompts), dtype=torch.float64, device=ids.device).index_add(0, rows, logprobs)
-        return sums.cpu().numpy()
+        summed = torch.zeros(len(prompts), hidden.shape[-1] if states else 0, dtype=torch.float64)
+        for row in range(len(prompts)) if states else ():
+            before = slice(len(prompts[row]) - 1, len(joined[row]) - 1)
+            summed[row] = hidden[row, before].double().sum(dim=0).cpu()
+        return ResponseStates(sums.cpu().numpy(), summed.numpy())
 
     def _target_logprobs(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Target by target, log softmax(head(hidden)) in float32; shapes (T, d) and (T,), result (T,) float64."""

@@ -14,7 +14,7 @@ from prefect_pages import READ_FORM, as_key, open_artifact, open_form, setting, 
 
 from sweetspot.auditing.findings import AuditResult, Bars, Cleaning, Curves, Finding, Histogram, Suspect
 from sweetspot.auditing.report import report_html
-from sweetspot.config import Audit
+from sweetspot.auditing.settings import Audit
 
 pytestmark = pytest.mark.timeout(600)
 

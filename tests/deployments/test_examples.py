@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from sweetspot.config import FLOWS, Curate
-from sweetspot.configfile import load_config
+from sweetspot.config import Curate
+from sweetspot.configfile import FLOWS, load_config
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from sweetspot.config import FLOWS, Curate, Nightly, Sampling, Section
-from sweetspot.configfile import load_config
+from sweetspot.config import Curate, Nightly, Sampling, Section
+from sweetspot.configfile import FLOWS, load_config
 from sweetspot.errors import ConfigError
 
 

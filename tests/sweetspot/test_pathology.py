@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from mpmath import mp, mpf
 from scipy.integrate import quad
 
 from sweetspot.errors import ContractError
-from sweetspot.pathology import ches, report
+from sweetspot.pathology import ches, ches_of_sums, report
 
 H_PLUS = [[1, 0, 2], [0, 1, 1], [1, 1, 0]]
 H_MINUS = [[1, 1, 0], [2, 0, 1]]
@@ -267,3 +268,40 @@ def test_lengths_so_small_that_the_mean_overflows_are_refused():
 def test_ches_that_overflows_is_refused():
     with pytest.raises(ContractError, match="inner products of the summed hidden states"):
         ches([[1.1e154]], [[-1.1e154]])
+
+
+# ---- CHES of sums
+
+
+def test_sums_over_tokens_are_all_that_ches_needs():
+    rng = np.random.default_rng(5)
+    pairs = [(rng.normal(size=(n, 6)), rng.normal(size=(m, 6))) for n, m in ((1, 1), (3, 9), (40, 2))]
+    found = ches_of_sums(
+        [plus.sum(axis=0) for plus, _ in pairs],
+        [minus.sum(axis=0) for _, minus in pairs],
+        chosen_lengths=[len(plus) for plus, _ in pairs],
+        rejected_lengths=[len(minus) for _, minus in pairs],
+    )
+    for k, (plus, minus) in enumerate(pairs):
+        gram_minus, gram_plus = (plus @ minus.T), (plus @ plus.T)
+        assert found.score[k] == pytest.approx(gram_minus.sum() - gram_plus.sum(), rel=1e-12, abs=1e-10)
+        assert found.length_normalised[k] == pytest.approx(gram_minus.mean() - gram_plus.mean(), rel=1e-12, abs=1e-12)
+        assert (found.score[k], found.length_normalised[k]) == astuple(ches(plus, minus))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"chosen_sums": np.zeros((0, 2))}, "chosen_sums: got shape"),
+        ({"rejected_sums": [[1.0, 2.0]]}, "rejected_sums"),
+        ({"rejected_lengths": [1, 0]}, "lengths >= 1"),
+        ({"chosen_lengths": [1.0]}, "chosen_lengths"),
+        ({"chosen_sums": [[1.0, np.nan], [0.0, 0.0]]}, "finite"),
+    ],
+)
+def test_sums_that_fit_no_pairs_are_refused(change, message):
+    good = {"chosen_sums": np.ones((2, 2)), "rejected_sums": np.ones((2, 2))}
+    good |= {"chosen_lengths": [1, 2], "rejected_lengths": [2, 1]}
+    values = good | change
+    with pytest.raises(ContractError, match=message):
+        ches_of_sums(values.pop("chosen_sums"), values.pop("rejected_sums"), **values)

@@ -1,6 +1,6 @@
 """Rows that repeat each other, exactly or nearly, and rows that contradict each other."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,12 +42,13 @@ class NearPairs:
         return np.unique(self.pairs[self.to_verify])
 
 
-def propose(sketches: Sketches, same: IntArray) -> NearPairs:
+def propose(sketches: Sketches, same: IntArray, *, most: int = MOST_VERIFIED) -> NearPairs:
     """Rows with probably similar texts that are not the very same ones.
 
     Args:
         sketches: MinHash of the texts.
         same: (n,) number of each row's texts; only the first row of each is compared.
+        most: proposed pairs whose texts decide.
     """
     first = np.unique(same, return_index=True)[1]
     is_first = np.zeros(len(same), dtype=bool)
@@ -56,16 +57,16 @@ def propose(sketches: Sketches, same: IntArray) -> NearPairs:
     places, estimate = propose_neighbours(sketches.keys[used], sketches.low_bytes[used], SIMILAR)
     to_verify = np.zeros(len(places), dtype=bool)
     rng = np.random.default_rng(0)
-    to_verify[rng.permutation(len(places))[:MOST_VERIFIED]] = True
+    to_verify[rng.permutation(len(places))[:most]] = True
     return NearPairs(sketches.row[used][places].reshape(-1, 2), estimate, to_verify)
 
 
-def verified(near: NearPairs, texts: dict[int, tuple[str, str]]) -> NearPairs:
+def verified(near: NearPairs, texts: Mapping[int, Sequence[str]]) -> NearPairs:
     """The pairs that are alike: by the exact similarity of their shingles, or by estimate beyond the limit.
 
     Args:
         near: of `propose`.
-        texts: chosen and rejected of every row of `near.rows()`; a pair without its texts is left out.
+        texts: those of every row of `near.rows()`, such as chosen and rejected; a pair without them is left out.
     """
     keep = ~near.to_verify & (near.estimate >= SIMILAR)
     similarity = near.estimate.copy()

@@ -91,6 +91,23 @@ def test_a_row_longer_than_the_models_positions_is_nan_and_leaves_the_others(sco
     np.testing.assert_allclose(got[1:], oracle, atol=1e-4)
 
 
+def test_states_are_those_that_predict_the_response_and_the_sums_are_unchanged(scorer, policy_dir, rows):
+    """One unpadded row at a time, from transformers' own hidden states: last prompt token to second-last token."""
+    model = AutoModelForCausalLM.from_pretrained(policy_dir, dtype=torch.float32)
+    found = scorer.score_with_states(*rows)
+    np.testing.assert_array_equal(found.logps, scorer.score(*rows))
+    for row, (prompt, response) in enumerate(zip(*rows, strict=True)):
+        with torch.no_grad():
+            last = model(torch.tensor([[*prompt, *response]]), output_hidden_states=True).hidden_states[-1][0].double()
+        expected = last[len(prompt) - 1 : len(prompt) + len(response) - 1].sum(dim=0).numpy()
+        np.testing.assert_allclose(found.hidden_sums[row], expected, atol=1e-4)
+
+
+def test_states_of_a_row_too_long_for_the_model_are_nan(scorer):
+    found = scorer.score_with_states([[5] * 60, [5]], [[6] * 5, [6]])
+    assert np.isnan(found.hidden_sums).all(axis=1).tolist() == [True, False]
+
+
 def test_revision_and_template_are_those_of_the_model(scorer, policy_dir):
     assert scorer.revision == model_revision(str(policy_dir))
     assert scorer.template.prompt_ids([{"role": "user", "content": "a"}])[0] == 2

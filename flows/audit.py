@@ -19,6 +19,7 @@ from sweetspot.auditing.findings import AuditResult, Cleaning, Figure, Finding
 from sweetspot.auditing.formats import detect
 from sweetspot.auditing.report import report_markdown, verdict
 from sweetspot.auditing.settings import Audit
+from tasks._parquet import limits_of
 from tasks.audit_clean import clean_and_deliver
 from tasks.audit_inspect import cover, inspect_source, stress_table, with_texts
 from tasks.audit_likelihood import check_models, score_likelihoods
@@ -87,7 +88,7 @@ def audit_file(path: str, *, out: str = "out/audit", format: str = "", **setting
 
 def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]:
     """All steps in order: read, score, check, cover, stress, clean, report."""
-    with open_source(config.source) as source:
+    with open_source(config.source, limits_of(config)) as source:
         measured, inspected, findings = _check(config, source, step)
         cleaning: Cleaning | None = None
         if config.clean != "none":
@@ -112,7 +113,7 @@ def run_audit(config: Audit, step: _Watch) -> tuple[AuditResult, dict[str, str]]
 def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, Any, tuple[Finding, ...]]:
     reading = detect(source.first().rows().values, format=config.format, columns=config.columns, source=source.name)
     check_models(config, reading.layout.kind)
-    references = [text for name in config.against for text in texts_of_file(name)]
+    references = [text for name in config.against for text in texts_of_file(name, limits_of(config))]
     measured = step(
         measure, source, reading, references=references, minhash=config.near_duplicates, workers=config.workers
     )
@@ -120,7 +121,7 @@ def _check(config: Audit, source: AuditSource, step: _Watch) -> tuple[Measured, 
         measured = step(score_likelihoods, source, measured, config)
     inspected = step(inspect_source, source, measured, names=config.against)
     findings = inspected.findings
-    target = texts_of_file(config.prompts, only_prompts=True) if config.prompts else None
+    target = texts_of_file(config.prompts, limits_of(config), only_prompts=True) if config.prompts else None
     findings += step(cover, source, measured, target=target)
     if config.embedder:
         findings += step(compare_meanings, source, measured, config)

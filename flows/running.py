@@ -11,7 +11,8 @@ from flows._floors import refuse_old_versions
 from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
 from tasks._keys import read_private_key, read_public_key
-from tasks._sources import limits_of, read_source
+from tasks._parquet import limits_of
+from tasks._sources import read_source
 from tasks._store import Store
 
 COLUMNS = ("stage", "in", "out", "unit", "dropped", "seconds", "reused")

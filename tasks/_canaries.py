@@ -13,7 +13,8 @@ from sweetspot.engines.boundary import checked_scores
 from sweetspot.engines.protocols import RatedResponse
 from sweetspot.engines.raters import open_rater
 from sweetspot.validation.degenerate import flags
-from tasks._sources import limits_of, read_source
+from tasks._parquet import limits_of
+from tasks._sources import read_source
 from tasks._tables import TableRef
 from tasks.clean_scores import UNUSABLE
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,6 +48,19 @@ class Limits:
     rows: int = 10_000_000
     unpacked_bytes: int = 8 * 2**30
     row_bytes: int = 2**20
+
+
+class Limited(Protocol):
+    """Settings that say what a source may hold."""
+
+    max_rows: int
+    max_unpacked_bytes: int
+    max_row_bytes: int
+
+
+def limits_of(settings: Limited) -> Limits:
+    """What a source may hold, as set."""
+    return Limits(settings.max_rows, settings.max_unpacked_bytes, settings.max_row_bytes)
 
 
 def read_parquet(name: str, data: bytes, limits: Limits) -> pa.Table:

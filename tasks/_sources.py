@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sweetspot.config import Prompts
 from sweetspot.errors import ConfigError, ContractError
 from tasks._origins import load_named_dataset, open_named, refuse_foreign, refuse_longer
 from tasks._parquet import Limits, read_parquet
@@ -44,11 +43,6 @@ class Source:
                 near = difflib.get_close_matches(column, there, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else f"; it has {sorted(there)}"
                 raise ContractError(f"{self.name}: no column {column!r}{hint} Set prompts.*_column to match")
-
-
-def limits_of(settings: Prompts) -> Limits:
-    """What a source may hold, as set."""
-    return Limits(settings.max_rows, settings.max_unpacked_bytes, settings.max_row_bytes)
 
 
 def read_source(name: str, *, limit: int = 0, within: Limits = Limits()) -> Source:

@@ -10,6 +10,7 @@ from sweetspot.auditing.settings import Audit
 from sweetspot.auditing.tables import Pairs, Scores
 from sweetspot.validation._text import digest
 from sweetspot.validation.meaning import FEW_TEXTS, meaning_overlap
+from tasks._parquet import limits_of
 from tasks._policies import start_policy
 from tasks.audit_inspect import first_rows, prompts_at
 from tasks.audit_measure import Measured, texts_of_file
@@ -29,7 +30,9 @@ def compare_meanings(source: AuditSource, measured: Measured, settings: Audit) -
     if len(rows) < FEW_TEXTS:
         return (meaning.too_few(len(rows)),)
     prompts = prompts_at(source, measured, rows[: settings.embedder_texts])
-    every = dict.fromkeys(text for name in settings.against for text in texts_of_file(name, only_prompts=True))
+    every = dict.fromkeys(
+        text for name in settings.against for text in texts_of_file(name, limits_of(settings), only_prompts=True)
+    )
     references = sorted(every, key=digest)[: settings.embedder_texts]
     from sweetspot.engines.embedder import TransformersEmbedder
 

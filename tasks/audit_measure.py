@@ -37,6 +37,7 @@ from sweetspot.auditing.tables import Pairs, Table
 from sweetspot.auditing.winners import Coding, coding_of
 from sweetspot.errors import ConfigError, ContractError
 from sweetspot.validation.contamination import ReferenceIndex, index_references, overlap
+from tasks._parquet import Limits
 from tasks.audit_source import AuditSource, open_source
 
 POOL_FROM_BYTES = 16 << 20
@@ -281,11 +282,12 @@ def read_again(
             return
 
 
-def texts_of_file(name: str, *, only_prompts: bool = False) -> list[str]:
+def texts_of_file(name: str, within: Limits, *, only_prompts: bool = False) -> list[str]:
     """Every text in a file of references or prompts: all text columns, lists and messages, without ids and short names.
 
     Args:
         name: path, URI or dataset.
+        within: what it may hold.
         only_prompts: where a column is named like a prompt, take only that one.
 
     Raises:
@@ -293,7 +295,7 @@ def texts_of_file(name: str, *, only_prompts: bool = False) -> list[str]:
         ContractError: it is damaged or holds no text.
     """
     found: list[str] = []
-    with open_source(name) as source:
+    with open_source(name, within) as source:
         for block in source.blocks():
             rows = block.rows()
             names = [alias for alias in ALIASES["prompt"] if alias in rows.values][:1] if only_prompts else []

@@ -14,16 +14,15 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from sweetspot.auditing.blocks import ArrowBlock, Block, LineBlock, RecordBlock
+from sweetspot.auditing.settings import Audit
 from sweetspot.errors import ConfigError, ContractError
-from tasks._origins import copy_named, load_named_dataset, local_path, refuse_foreign
-from tasks._parquet import Limits, prove_streamable, stream_parquet
+from tasks._origins import copy_named, load_named_dataset, local_path, refuse_foreign, refuse_longer
+from tasks._parquet import Limits, limits_of, prove_streamable, stream_parquet
 
 SETTING = "audit"
 BLOCK_ROWS = 4096
 BLOCK_BYTES = 32 << 20
 READABLE = (".parquet", ".jsonl", ".ndjson", ".json", ".csv")
-WITHIN = Limits(rows=100_000_000, unpacked_bytes=64 * 2**30, row_bytes=16 * 2**20)
-"""What a source may hold; one text of 10 MB is a row like any other."""
 LINE_BYTES = 256 << 20
 """A longer line of JSONL, or field of CSV, is not read: it would have to lie in memory whole."""
 JSON_BYTES = 2 << 30
@@ -41,12 +40,14 @@ class AuditSource:
         path: of the local file or folder that is read.
         sha256: of its bytes, or of a dataset's fingerprint.
         suffix: what it is: one of READABLE, or `datasets`.
+        within: what it may hold.
     """
 
     name: str
     path: Path
     sha256: str
     suffix: str
+    within: Limits
 
     @property
     def size_bytes(self) -> int:
@@ -61,7 +62,7 @@ class AuditSource:
         """
         start = 0
         try:
-            for block in _READERS[self.suffix](self.path):
+            for block in _READERS[self.suffix](self):
                 start += len(block.places)
                 yield block
         except (
@@ -90,16 +91,20 @@ class AuditSource:
 
 
 @contextmanager
-def open_source(name: str) -> Iterator[AuditSource]:
+def open_source(name: str, within: Limits = limits_of(Audit())) -> Iterator[AuditSource]:
     """Open a path, a URI (copied to a temporary file first) or `datasets:NAME[:CONFIG]:SPLIT`.
+
+    Args:
+        name: of the source.
+        within: what it may hold; a larger one is refused, a Parquet file before it is read.
 
     Raises:
         ConfigError: no such source, a format that is not read, or a name that may not be opened.
-        ContractError: the file is empty, or larger than `WITHIN`.
+        ContractError: the file is empty, or holds too much.
         StoreError: object storage failed.
     """
     if name.startswith("datasets:"):
-        yield _open_dataset(name)
+        yield _open_dataset(name, within)
         return
     refuse_foreign(name, what=SETTING)
     suffix = PurePosixPath(name).suffix.lower()
@@ -107,29 +112,30 @@ def open_source(name: str) -> Iterator[AuditSource]:
         what = "is a folder; name one of its files" if Path(name).is_dir() else f"ends in {suffix!r}"
         raise ConfigError(f"{name!r}: {what}, expected one of {', '.join(READABLE)} or datasets:NAME")
     with tempfile.TemporaryDirectory(prefix="sweetspot-audit-") as folder:
-        path = _local(name, Path(folder) / f"source{suffix}")
+        path = _local(name, Path(folder) / f"source{suffix}", within)
         if not path.stat().st_size:
             raise ContractError(f"{name}: is empty; expected at least one row")
         if suffix == ".parquet":
-            prove_streamable(name, path, WITHIN)
+            prove_streamable(name, path, within)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        yield AuditSource(name, path, sha256, suffix)
+        yield AuditSource(name, path, sha256, suffix, within)
 
 
-def _local(name: str, copy: Path) -> Path:
+def _local(name: str, copy: Path, within: Limits) -> Path:
     if name.lower().startswith("s3://"):
-        copy_named(name, copy, max_bytes=WITHIN.unpacked_bytes, what=SETTING)
+        copy_named(name, copy, max_bytes=within.unpacked_bytes, what=SETTING)
         return copy
     path = local_path(name)
     if not path.is_file():
         raise ConfigError(f"no file {name!r}" + ("; it is a folder" if path.is_dir() else ""))
+    refuse_longer(name, path.stat().st_size, within.unpacked_bytes)
     return path
 
 
-def _parquet(path: Path) -> Iterator[Block]:
+def _parquet(source: AuditSource) -> Iterator[Block]:
     start, waiting = 0, list[pa.RecordBatch]()
-    for batch in stream_parquet(path.name, path, WITHIN):
+    for batch in stream_parquet(source.name, source.path, source.within):
         waiting.append(batch)
         if sum(map(len, waiting)) >= BLOCK_ROWS or sum(one.nbytes for one in waiting) >= BLOCK_BYTES:
             yield (block := _joined(start, waiting))
@@ -143,9 +149,9 @@ def _joined(start: int, batches: Sequence[pa.RecordBatch]) -> ArrowBlock:
     return ArrowBlock(range(start, start + batch.num_rows), batch)
 
 
-def _lines(path: Path) -> Iterator[Block]:
+def _lines(source: AuditSource) -> Iterator[Block]:
     start = 0
-    with path.open("rb") as file:
+    with source.path.open("rb") as file:
         if file.read(3) != b"\xef\xbb\xbf":
             file.seek(0)
         while lines := _next_lines(file):
@@ -166,10 +172,10 @@ def _next_lines(file: BinaryIO) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def _json(path: Path) -> Iterator[Block]:
-    if path.stat().st_size > JSON_BYTES:
-        raise ContractError(f"{path.name}: a JSON array of more than {JSON_BYTES:,} bytes; write it as .jsonl")
-    rows = json.loads(path.read_bytes())
+def _json(source: AuditSource) -> Iterator[Block]:
+    if source.size_bytes > JSON_BYTES:
+        raise ContractError(f"{source.name}: a JSON array of more than {JSON_BYTES:,} bytes; write it as .jsonl")
+    rows = json.loads(source.path.read_bytes())
     if not isinstance(rows, list):
         raise json.JSONDecodeError("not an array", "", 0)
     for start in range(0, len(rows), BLOCK_ROWS):
@@ -180,8 +186,8 @@ def _records(start: int, rows: Sequence[Any]) -> RecordBlock:
     return RecordBlock(range(start, start + len(rows)), tuple(rows))
 
 
-def _csv(path: Path) -> Iterator[Block]:
-    with path.open(newline="", encoding="utf-8-sig") as file:
+def _csv(source: AuditSource) -> Iterator[Block]:
+    with source.path.open(newline="", encoding="utf-8-sig") as file:
         rows: Iterator[dict[str, Any]] = csv.DictReader(file, strict=True)
         start = 0
         while records := tuple(_with_nulls(row) for row in islice(rows, BLOCK_ROWS)):
@@ -194,21 +200,19 @@ def _with_nulls(row: dict[str, Any]) -> dict[str, Any]:
     return {key: None if value == "" else value for key, value in row.items()}
 
 
-def _open_dataset(name: str) -> AuditSource:
-    dataset = _dataset(Path(name.removeprefix("datasets:")))
-    fingerprint = str(dataset._fingerprint)
-    return AuditSource(
-        name, Path(name.removeprefix("datasets:")), hashlib.sha256(fingerprint.encode()).hexdigest(), "datasets"
-    )
+def _open_dataset(name: str, within: Limits) -> AuditSource:
+    path = Path(name.removeprefix("datasets:"))
+    fingerprint = str(_dataset(path, within)._fingerprint)
+    return AuditSource(name, path, hashlib.sha256(fingerprint.encode()).hexdigest(), "datasets", within)
 
 
-def _dataset(name: Path) -> Any:
-    return load_named_dataset(str(name), max_bytes=WITHIN.unpacked_bytes, what=SETTING)
+def _dataset(name: Path, within: Limits) -> Any:
+    return load_named_dataset(str(name), max_bytes=within.unpacked_bytes, what=SETTING)
 
 
-def _dataset_blocks(name: Path) -> Iterator[Block]:
+def _dataset_blocks(source: AuditSource) -> Iterator[Block]:
     start = 0
-    for table in _dataset(name).with_format("arrow").iter(batch_size=BLOCK_ROWS):
+    for table in _dataset(source.path, source.within).with_format("arrow").iter(batch_size=BLOCK_ROWS):
         for batch in table.combine_chunks().to_batches():
             yield ArrowBlock(range(start, start + batch.num_rows), batch)
             start += batch.num_rows

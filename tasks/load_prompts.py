@@ -13,7 +13,8 @@ from sweetspot import ids, schemas
 from sweetspot.config import Prompts
 from sweetspot.errors import ContractError
 from sweetspot.prompts import BadRow, normalise_prompt, normalise_text
-from tasks._sources import Source, limits_of, read_source
+from tasks._parquet import limits_of
+from tasks._sources import Source, read_source
 from tasks._stage import Run, Stage, book_of, finish_table, location_of
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, commit_chunk, commit_table, dropped_table, find_table

@@ -61,3 +61,9 @@ class Audit(Section):
     """Look for rows, and for prompts, that are nearly the same; the dearest part of an audit."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read a large source."""
+    max_rows: int = Field(default=100_000_000, ge=1)
+    """A Parquet file with more rows is refused before any of it is read."""
+    max_unpacked_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    """A file that is longer, or unpacks to more bytes, is refused: 40 kB of Parquet can become 10 GB."""
+    max_row_bytes: int = Field(default=16 * 2**20, ge=2**10)
+    """A Parquet file with more bytes per row on average is refused; one text of 10 MB is a row like any other."""

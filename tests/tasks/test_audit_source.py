@@ -6,8 +6,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from sweetspot.auditing.formats import detect
+from sweetspot.auditing.settings import Audit
 from sweetspot.errors import ConfigError, ContractError
 from tasks import audit_measure, audit_source
+from tasks._parquet import limits_of
 from tasks.audit_measure import measure, read_again, texts_of_file
 from tasks.audit_source import open_source
 
@@ -98,6 +100,18 @@ def test_a_parquet_file_made_to_overwhelm_its_reader_is_refused_before_it_is_rea
         pass
 
 
+def test_limits_are_settings(tmp_path):
+    path = tmp_path / "p.parquet"
+    pd.DataFrame(ROWS).to_parquet(path)
+    few, small = limits_of(Audit(max_rows=8)), limits_of(Audit(max_unpacked_bytes=2**20))
+    with pytest.raises(ContractError, match=r"9 rows, more than the 8.*raise max_rows"), open_source(str(path), few):
+        pass
+    path = tmp_path / "p.jsonl"
+    path.write_text(json.dumps({**ROWS[0], "chosen": "x" * 2**20}))
+    with pytest.raises(ContractError, match=r"1,048,576 bytes.*raise max_unpacked"), open_source(str(path), small):
+        pass
+
+
 def test_a_line_without_end_is_one_unreadable_row(tmp_path, monkeypatch):
     monkeypatch.setattr(audit_source, "LINE_BYTES", 100)
     long = json.dumps({**ROWS[1], "chosen": "x" * 350})
@@ -154,10 +168,10 @@ def test_texts_of_a_reference_file_are_all_its_texts_of_two_words_or_more(tmp_pa
     path = tmp_path / "bench.jsonl"
     rows = [{"q": "what is it", "id": "x1", "turns": [{"role": "user", "content": "in a turn"}]}, {"q": "what is it"}]
     path.write_text("\n".join(json.dumps(row) for row in rows))
-    assert texts_of_file(str(path)) == ["what is it", "in a turn"]
+    assert texts_of_file(str(path), limits_of(Audit())) == ["what is it", "in a turn"]
     rows = [{"prompt": "a prompt here", "reference": "and its answer"}]
     path.write_text(json.dumps(rows[0]))
-    assert texts_of_file(str(path), only_prompts=True) == ["a prompt here"]
+    assert texts_of_file(str(path), limits_of(Audit()), only_prompts=True) == ["a prompt here"]
     path.write_text('{"id": "x"}')
     with pytest.raises(ContractError, match="no text of two words"):
-        texts_of_file(str(path))
+        texts_of_file(str(path), limits_of(Audit()))

@@ -218,8 +218,7 @@ DELIVERED = Schema(
             "preference_probability",
             pa.float64(),
             "BeeS, or in an audited version the estimated probability that the label is right; null for eval, on "
-            "relabelled "
-            "b rows and where unknown",
+            "relabelled b rows and where unknown",
             True,
         ),
         Column("route", TEXT, "dpo or sft"),

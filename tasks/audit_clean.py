@@ -159,8 +159,7 @@ def _files(delivery: Delivery, books: tuple[Book, ...]) -> Iterator[tuple[str, p
     if delivery.rows_done != delivery.rows_out:
         raise CheckError(
             f"{delivery.source.name}: {delivery.rows_done} rows were written, the decisions call for "
-            f"{delivery.rows_out}; "
-            "the source changed while it was read"
+            f"{delivery.rows_out}; the source changed while it was read"
         )
     yield "dropped/dropped-00000-of-00001.parquet", _dropped(delivery)
     verdicts = _verdicts(delivery)

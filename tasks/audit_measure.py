@@ -187,8 +187,7 @@ def _coding(source: AuditSource, reading: Reading) -> Coding | None:
         listed = ", ".join(sorted(str(value)[:20] for value in seen if value is not None)[:8])
         raise ConfigError(
             f"{source.name}: the values of {name!r} ({listed}) do not say which response won; expected 1, 2 and tie, "
-            "or a, "
-            "b and tie; rewrite the column, or name another with --column vote=NAME"
+            "or a, b and tie; rewrite the column, or name another with --column vote=NAME"
         )
     return coding
 

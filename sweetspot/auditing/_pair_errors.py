@@ -42,8 +42,7 @@ def _by_margins(margin: FloatArray, known: NDArray[np.bool_]) -> Estimate:
     wrong[known] = expit(log_odds)
     why = (
         "one label and two scores per row: a label is doubted as far as its score margin speaks against it "
-        "(noise-aware "
-        f"Bradley-Terry on the margins; {negative:.1%} of margins are negative, flip rate {noise:.3f})"
+        f"(noise-aware Bradley-Terry on the margins; {negative:.1%} of margins are negative, flip rate {noise:.3f})"
     )
     notes = (
         "scores_may_be_wrong: a doubted label may be right and its scores wrong; look at some rows before dropping",
@@ -103,8 +102,7 @@ def _by_cycles(pairs: Pairs) -> Estimate:
     nothing[rows] = expit(-d)
     why = (
         f"{rows.size} rows compare responses that other rows compare too, so a ranking of them can speak against a "
-        "label "
-        "(noise-aware Bradley-Terry); nothing speaks about the other rows"
+        "label (noise-aware Bradley-Terry); nothing speaks about the other rows"
     )
     return Estimate(nothing, (nothing > 0.5).astype(np.int64), "cycles", why)
 

@@ -246,8 +246,7 @@ def _decide_votes(votes: Votes, found: Estimate, settings: Audit, places: IntArr
     if not votes.paired or places is None:
         raise ContractError(
             "votes: a version of preferences needs votes that prefer one of two responses and the columns with prompt "
-            "and "
-            "both responses; the aggregated labels are in labels.parquet"
+            "and both responses; the aggregated labels are in labels.parquet"
         )
     verdicts = _Verdicts(n, only_flag=settings.clean == "flag")
     verdicts.drop(places < 0, "no_text", always=True)

@@ -130,9 +130,8 @@ class Book:
             verdict = "the counts agree but the id sets differ: some ids were lost and others doubled or made up"
         reasons = ", ".join(f"{reason} {rows.count}" for reason, rows in sorted(self.dropped.items()))
         raise CheckError(
-            f"{self.stage}: books do not balance, unit {self.unit}: {self.rows_in.count} in, "
-            f"{self.rows_out.count} out, {self.dropped_in_all.count} dropped ({reasons or 'no reasons'}); "
-            f"{verdict}. {_NEXT_STEP}"
+            f"{self.stage}: books do not balance, unit {self.unit}: {self.rows_in.count} in, {self.rows_out.count} "
+            f"out, {self.dropped_in_all.count} dropped ({reasons or 'no reasons'}); {verdict}. {_NEXT_STEP}"
         )
 
     @staticmethod

@@ -195,9 +195,8 @@ def check_near(pairs: Pairs, near: NearPairs, opposite: NDArray[np.bool_]) -> tu
     }
     says = (
         f"{extra} rows have two responses that share at least {SIMILAR:.0%} of their five-word runs with those of "
-        "another row, "
-        f"in {figures['near_duplicate_groups']} groups. {int(opposite.sum())} of these resemblances prefer opposite "
-        "responses."
+        f"another row, in {figures['near_duplicate_groups']} groups. {int(opposite.sum())} of these resemblances "
+        "prefer opposite responses."
     )
     notes = [
         f"lower_bound: found by {PERMUTATIONS} MinHash values; groups are complete where a chain of resemblances "

@@ -76,8 +76,7 @@ def check(votes: Votes, found: Estimate) -> tuple[Finding, ...]:
     says = (
         f"Of {n} units with known truth the estimate is right in {accuracy:.1%}, a plain majority in {counted:.1%}, "
         f"the best single annotator in {best.accuracy:.1%} of its {best.votes} votes (where the estimate is right in "
-        f"{best.together:.1%}). "
-        f"{_judgement(low <= blind, high < claimed, best)}"
+        f"{best.together:.1%}). {_judgement(low <= blind, high < claimed, best)}"
     )
     compared = {
         "estimate": accuracy,

@@ -32,8 +32,7 @@ def check(table: Votes | Pairs) -> tuple[Finding, ...]:
     figures = {"cyclic_triads": cyclic, "complete_triads": complete, "cyclic_rate": rate, "curl_ratio": curl}
     says = (
         f"{cyclic} of {complete} triples that were compared completely go round in a circle ({rate:.1%}; coin flips "
-        "would "
-        f"give {AT_RANDOM:.0%}). {curl:.0%} of the margins' variation fits no ranking."
+        f"would give {AT_RANDOM:.0%}). {curl:.0%} of the margins' variation fits no ranking."
     )
     chart = Bars(("cyclic triples",), (rate,), "share of complete triples", ((low, high),), AT_RANDOM)
     level = level_of(rate, 0.1, 0.2)

@@ -59,9 +59,8 @@ def check_contamination(
     any_hit, most = int((worst > 0).sum()), int((worst >= 0.5).sum())
     listed = ", ".join(f"{count} by their {part}" for part, count in hits.items())
     says = (
-        f"{any_hit} of {size} rows share a run of {n} words with a text of {', '.join(names)} ({listed}); {most} "
-        "share most "
-        "of it."
+        f"{any_hit} of {size} rows share a run of {n} words with a text of {', '.join(names)} ({listed}); {most} share "
+        "most of it."
     )
     figures = {
         "contaminated_rows": any_hit,

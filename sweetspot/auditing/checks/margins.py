@@ -21,8 +21,7 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     against, equal, n = int((there < 0).sum()), int((there == 0).sum()), int(known.sum())
     says = (
         f"In {against} of {n} rows the rejected response has the higher score ({share(against, n):.1%}), in {equal} "
-        "both score "
-        f"the same; the middle margin is {np.median(there):.3g}."
+        f"both score the same; the middle margin is {np.median(there):.3g}."
     )
     figures = {
         "against_label_share": share(against, n),

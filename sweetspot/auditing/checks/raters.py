@@ -115,8 +115,7 @@ def _drift(scores: Scores, fit: ConsensusResult) -> Finding:
     worst = max(rows, key=lambda row: abs(row[1]))
     says = (
         f"{len(drifted)} of {len(rows)} raters score differently in the second half of the file than in the first, "
-        "against the "
-        f"others' view; the most by {worst[1]:+.2f} of its own spread."
+        f"against the others' view; the most by {worst[1]:+.2f} of its own spread."
     )
     rows.sort(key=lambda row: -abs(row[1]))
     chart = Bars(
@@ -139,8 +138,7 @@ def _outliers(scores: Scores, fit: ConsensusResult) -> Finding:
     cells = int((~np.isnan(fit.residual)).sum())
     says = (
         f"{outliers} of {cells} scores are far from what the other raters say and can be set aside; on {torn} of "
-        f"{len(scores)} "
-        "responses the raters disagree so that nobody can say who is wrong."
+        f"{len(scores)} responses the raters disagree so that nobody can say who is wrong."
     )
     size = np.nanmax(np.where(np.isnan(fit.residual), 0, np.abs(fit.residual)), axis=1)
     doubtful = fit.outlier.any(axis=1) | fit.disagreement
@@ -173,8 +171,7 @@ def _lengths(scores: Scores) -> Finding:
     mean = float(np.mean(list(there.values())))
     says = (
         f"Within a prompt, longer responses score higher to {mean:+.2f} on average (rank correlation; 0 is no pull); "
-        "most with "
-        f"{worst}: {there[worst]:+.2f}."
+        f"most with {worst}: {there[worst]:+.2f}."
     )
     names = sorted(there, key=lambda name: -abs(there[name]))[:25]
     chart = Bars(tuple(names), tuple(there[name] for name in names), "rank correlation of score and length", (), 0.0)

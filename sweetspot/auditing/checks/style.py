@@ -38,8 +38,7 @@ def check(pairs: Pairs) -> tuple[Finding, ...]:
     says = (
         f"Most telling: the response with more {strongest[0].split(' (')[0]} was chosen in "
         f"{share(strongest[1], strongest[2]):.0%} of the {strongest[2]} pairs that differ in them. Longer responses "
-        "have more "
-        "of everything; the odds beyond length are among the figures."
+        "have more of everything; the odds beyond length are among the figures."
     )
     chart = bars(rows, "response with more of it chosen", reference=0.5)
     return (Finding("format_bias", TITLE, level_of(worst, 0.1, 0.2), says, figures, intervals, (chart,)),)

@@ -12,10 +12,8 @@ from sweetspot.config import Training
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<user>", "<bot>"]
 CHAT_TEMPLATE = (
-    "{{ bos_token }}{% for m in messages %}"
-    "{% if m['role'] == 'assistant' %}{{ '<bot>' + m['content'] + eos_token }}"
-    "{% else %}{{ '<user>' + m['content'] }}{% endif %}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<bot>' }}{% endif %}"
+    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'assistant' %}{{ '<bot>' + m['content'] + eos_token }}{% "
+    "else %}{{ '<user>' + m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}{{ '<bot>' }}{% endif %}"
 )
 
 

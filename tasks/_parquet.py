@@ -207,9 +207,8 @@ def _try_out(rows: str, unpacked_bytes: str, row_bytes: str, memory_bytes: str, 
     except (pa.ArrowMemoryError, MemoryError):
         return REFUSED + 1
     except (pa.ArrowException, OSError, ValueError) as error:
-        sys.stdout.write(
-            f"{name}: cannot be read as parquet after row {decoded}: {type(error).__name__}; is it damaged?"
-        )
+        kind = type(error).__name__
+        sys.stdout.write(f"{name}: cannot be read as parquet after row {decoded}: {kind}; is it damaged or cut short?")
         return REFUSED
     return 0
 

@@ -93,7 +93,9 @@ def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | No
         # Not splitlines(): a text may hold line separators that do not end a line of JSON.
         return (_json_row(line) for line in text.split("\n") if line.strip())
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
-        raise ContractError(f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged?") from None
+        raise ContractError(
+            f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged or cut short?"
+        ) from None
 
 
 def _json_row(line: str) -> dict[str, Any] | None:

@@ -73,7 +73,8 @@ class Served:
         """Start the Ray head again, where runs know it, if it has ended.
 
         Raises:
-            EngineError: another part has ended; without it no run could start or be seen.
+            EngineError: another part has ended, without which no run could start or be seen; or the head does not come
+                back as it was.
         """
         for name, process in self.children.items():
             if has_ended(process):
@@ -84,6 +85,8 @@ class Served:
             )
             self.head.stop()
             self.head.start()
+            refuse_unguarded_dashboard(f"http://{self.head.dashboard}")
+            refuse_open_ports("serve", os.getpid())
             console.print(f"started    Ray head, dashboard http://{self.head.dashboard}")
 
 

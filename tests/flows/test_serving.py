@@ -42,12 +42,14 @@ def test_nothing_is_done_while_all_parts_run(child):
     assert head.calls == []
 
 
-def test_a_ray_head_that_ended_is_started_again_and_said(child, capsys):
+def test_a_ray_head_that_ended_is_started_again_asked_again_and_said(child, capsys, monkeypatch):
     head = Head(ended=True)
+    monkeypatch.setattr("flows.serving.refuse_unguarded_dashboard", lambda address: head.calls.append(address))
+    monkeypatch.setattr("flows.serving.refuse_open_ports", lambda what, pid: head.calls.append("ports"))
     served = Served("http://127.0.0.1:2", head, {"worker": child})
     served.watch()
     served.watch()
-    assert head.calls == ["stop", "start"]
+    assert head.calls == ["stop", "start", "http://127.0.0.1:1", "ports"]
     assert "Ray head; starting it again" in capsys.readouterr().out
 
 

@@ -21,7 +21,7 @@ test: env system
 # Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Two
 # processes side by side, for most of it is waiting; a file enters the page when all of it has passed.
 SWEEP = SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -q -m slow
-KILLS = $(addprefix tests/faults/test_,random_kills.py readers.py interleavings.py)
+KILLS = $(addprefix tests/faults/test_,random_kills.py readers.py interleavings.py ceph.py store_model.py)
 faults: env ceph
 	$(SWEEP) $(KILLS) & kills=$$!; \
 	$(SWEEP) tests/faults $(KILLS:%=--ignore=%); rest=$$?; \

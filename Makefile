@@ -8,7 +8,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test faults check secure fix lock env system ceph clean
+.PHONY: demo test faults sweep-kills sweep-requests sweep-rest check secure fix lock env system ceph clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
@@ -18,14 +18,18 @@ demo: env
 test: env system
 	$(BIN)/python -m pytest -p no:cacheprovider
 
-# Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Two
-# processes side by side, for most of it is waiting; a file enters the page when all of it has passed.
-SWEEP = SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -q -m slow
-KILLS = $(addprefix tests/faults/test_,random_kills.py readers.py interleavings.py ceph.py store_model.py)
+# Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Three
+# processes side by side, for much of it is waiting; a file enters the page when all of it has passed.
+KILLS = $(addprefix tests/faults/test_,random_kills.py readers.py ceph.py)
+REQUESTS = $(addprefix tests/faults/test_,store_requests.py interleavings.py)
 faults: env ceph
-	$(SWEEP) $(KILLS) & kills=$$!; \
-	$(SWEEP) tests/faults $(KILLS:%=--ignore=%); rest=$$?; \
-	wait $$kills && exit $$rest
+	$(MAKE) --no-print-directory --jobs=3 sweep-kills sweep-requests sweep-rest
+
+sweep-kills: SWEPT = $(KILLS)
+sweep-requests: SWEPT = $(REQUESTS)
+sweep-rest: SWEPT = $(filter-out $(KILLS) $(REQUESTS),$(wildcard tests/faults/test_*.py))
+sweep-kills sweep-requests sweep-rest:
+	SWEETSPOT_FAULTS_PAGE=docs/results/faults.md $(BIN)/python -m pytest -p no:cacheprovider -q -m slow $(SWEPT)
 
 check: env
 	$(BIN)/ruff format --check .

@@ -101,16 +101,16 @@ STAGE = Stage("copy", 1, schemas.CHECKS, unit="prompt", models=True)
 
 
 class Slow:
-    """A chunk takes a tenth of a second; says who works what."""
+    """A chunk takes a tenth of a second; says who begins what."""
 
     def __init__(self, log: str) -> None:
         self.log = log
 
     def __call__(self, inputs):
         keys = inputs["prompts"]["prompt_id"].to_pylist()
-        time.sleep(0.1)
         with Path(self.log).open("a") as log:
-            log.write(f"{os.getpid()} {keys[0]} {time.time()}\n")
+            log.write(f"{os.getpid()} {keys[0]}\n")
+        time.sleep(0.1)
         rows = [{"response_id": key, "prompt_id": key, "chars": 1, "flaw": None} for key in keys]
         return ChunkResult(STAGE.output.table(rows), dropped_table("copy", "prompt", []), keys, keys)
 
@@ -130,10 +130,9 @@ def test_a_ray_actor(tmp_path, root, monkeypatch, figure):
             while len(receipts(tmp_path)) == seen and not stop.is_set():
                 time.sleep(0.01)
             time.sleep(draw.uniform(0.0, 1.0))
-            before = lines()
-            os.kill(int(before[-1].split()[0]), signal.SIGKILL)
-            killed = time.time()
-            while len(lines()) == len(before) and not stop.is_set():
+            os.kill(int(lines()[-1].split()[0]), signal.SIGKILL)
+            seen, killed = len(receipts(tmp_path)), time.time()
+            while len(receipts(tmp_path)) == seen and not stop.is_set():
                 time.sleep(0.01)
             waits.append(time.time() - killed)
 

@@ -2,7 +2,8 @@
 
 Started once: it imports everything, then forks a process per line of input, `{"folder", "crash", "train"}`, and
 answers each with the exit status (negative: the signal it died of). With `kill_after_s` the process is killed after
-so many seconds; with `way` it works chunks as a rival does. Each chunk that is worked is noted in FOLDER/worked.txt.
+so many seconds; with `way` it works chunks as a rival does. Each chunk is noted in FOLDER/worked.txt when its work
+begins, so one that was killed half-way counts.
 """
 
 import json
@@ -15,7 +16,7 @@ import traceback
 from pathlib import Path
 
 import transformers.models.llama.modeling_llama  # noqa: F401  (here, once, and not in every fork)
-from rival_ways import WAYS
+from rival_ways import WAYS, note
 from scored_world import FACTS, RATERS, curate, make_world
 
 import sweetspot.engines.samplers
@@ -49,10 +50,8 @@ def note_worked(folder: Path) -> None:
     def map_chunks(open_work, chunks, **_):
         work = open_work()
         for index in chunks:
-            receipt = work(index)
-            with (folder / "worked.txt").open("a") as notes:
-                notes.write(f"{receipt['book']['stage']} {index}\n")
-            yield receipt
+            note(folder, f"{open_work.__self__.stage.name} {index}")
+            yield work(index)
 
     _ray.map_chunks = map_chunks
 

@@ -32,10 +32,15 @@ def ranks(folder: Path) -> None:
 
 
 def _work(folder: Path, index: int) -> int:
+    note(folder, f"chunk {index}")
     time.sleep(CHUNK_S)
-    with (folder / "worked.txt").open("a") as notes:
-        notes.write(f"chunk {index}\n")
     return index
+
+
+def note(folder: Path, chunk: str) -> None:
+    """Write down that the work on a chunk begins."""
+    with (folder / "worked.txt").open("a") as notes:
+        notes.write(f"{chunk}\n")
 
 
 WAYS = {"from_zero": from_zero, "ranks": ranks}

@@ -48,7 +48,7 @@ def claim_date(store: Store, dataset: str, date: str, version: str, *, now_utc: 
             f"this one not. Run again after {PATIENCE}, if that one has not published by then"
         )
     _fence(store, dataset, claim["version"], date=date, by=version)
-    if not store.swap(key, found, ours):
+    if not store.swap(key, found, ours) and parse_record(store.read(key), key)["version"] != version:
         raise CheckError(f"{dataset}: a third run took {date} over meanwhile; this one did not publish")
 
 

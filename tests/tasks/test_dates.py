@@ -55,6 +55,20 @@ def test_a_fresh_claim_is_respected_and_an_old_one_is_taken_over(store):
     assert publish(store, "b")
 
 
+def test_a_twin_that_took_the_date_over_first_counts_as_us(store, monkeypatch):
+    claim(store, "a")
+    swap = Store.swap
+
+    def late(self, key, expected, data):
+        monkeypatch.setattr(Store, "swap", swap)
+        claim(store, "b", after=2 * PATIENCE)
+        return swap(self, key, expected, data)
+
+    monkeypatch.setattr(Store, "swap", late)
+    claim(store, "b", after=PATIENCE)
+    assert publish(store, "b")
+
+
 def test_whoever_published_while_we_put_up_the_fence_has_won(store, monkeypatch):
     claim(store, "a")
     create = Store.create

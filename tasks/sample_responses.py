@@ -15,7 +15,7 @@ from tasks._policies import PolicyRef
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("sample_responses", 1, schemas.RESPONSES, unit="prompt", models=True)
+STAGE = Stage("sample_responses", 2, schemas.RESPONSES, unit="prompt", models=True)
 
 
 def sample_responses(prompts: TableRef, policy: PolicyRef, settings: Sampling, run: Run) -> TableRef:

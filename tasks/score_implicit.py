@@ -23,7 +23,7 @@ from tasks._policies import PolicyRef, commit_policy, find_policy
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("score_implicit", 1, schemas.IMPLICIT, unit="response", models=True)
+STAGE = Stage("score_implicit", 2, schemas.IMPLICIT, unit="response", models=True)
 
 
 def score_implicit(

@@ -15,7 +15,7 @@ from sweetspot.engines.raters import open_rater, rater_revision
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table
 
-STAGE = Stage("score_responses", 1, schemas.SCORES, unit="response", models=True)
+STAGE = Stage("score_responses", 2, schemas.SCORES, unit="response", models=True)
 
 
 def score_responses(prompts: TableRef, responses: TableRef, settings: Raters, run: Run) -> TableRef:

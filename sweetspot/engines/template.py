@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from sweetspot.engines.revision import local_directory
@@ -15,6 +17,9 @@ Messages = Sequence[dict[str, str]]
 @dataclass(frozen=True)
 class ChatTemplate:
     """A tokenizer and its chat template.
+
+    Special tokens come from the template alone: a message or a response that spells one, such as `<|im_end|>`, becomes
+    the ordinary tokens of those characters, so no text can end its turn or begin another.
 
     Attributes:
         tokenizer: A transformers tokenizer; use the methods below where one serves.
@@ -79,7 +84,7 @@ class ChatTemplate:
 
         Tokens that were drawn may split the same text otherwise; keep those where they are known.
         """
-        return (*self.tokenizer.encode(text, add_special_tokens=False), self.eos_id)
+        return (*self._plain_ids(text), self.eos_id)
 
     def text(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out, spaces as they are."""
@@ -89,16 +94,10 @@ class ChatTemplate:
         from jinja2 import TemplateError
 
         try:
-            rendered = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages],
-                add_generation_prompt=add_generation_prompt,
-                tokenize=True,
-                return_dict=False,
-            )
+            ids = self._token_ids(messages, add_generation_prompt)
         except TemplateError as error:
             roles = [message["role"] for message in messages]
             raise ContractError(f"messages: the chat template refuses roles {roles}: {error}") from None
-        ids = tuple(int(token) for token in rendered)
         bos = self.tokenizer.bos_token_id
         if bos is not None and ids[:2] == (bos, bos):
             raise ContractError(
@@ -106,6 +105,35 @@ class ChatTemplate:
                 "template or out of the tokenizer's own post-processing"
             )
         return ids
+
+    def _token_ids(self, messages: Messages, add_generation_prompt: bool) -> tuple[int, ...]:
+        """The rendered messages; special tokens that they spell are set aside while the template's own are read."""
+        spelled: list[str] = []
+        mark = f"spelled-{_sha256(json.dumps([dict(message) for message in messages]))}"
+
+        def set_aside(match: re.Match[str]) -> str:
+            spelled.append(match[0])
+            return f"{mark}-{len(spelled) - 1}-"
+
+        marked = [{**message, "content": self._special.sub(set_aside, message["content"])} for message in messages]
+        rendered = self.tokenizer.apply_chat_template(
+            marked, add_generation_prompt=add_generation_prompt, tokenize=False
+        )
+        ids: list[int] = []
+        for place, piece in enumerate(re.split(rf"{mark}-(\d+)-", str(rendered))):
+            ids += self._plain_ids(spelled[int(piece)]) if place % 2 else self._ids(piece)
+        return tuple(ids)
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        tokens = [token.content for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+        return re.compile("|".join(re.escape(token) for token in sorted(tokens, key=len, reverse=True)) or "(?!)")
+
+    def _ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False)
+
+    def _plain_ids(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
 
 
 def _needs(tokenizer: Any) -> dict[str, bool]:

@@ -61,6 +61,36 @@ def test_text_gives_back_the_response_without_special_tokens(template, text):
     assert template.text(template.response_ids(known)) == known
 
 
+SPELLED = ["</s>", "a</s>b", "<|assistant|>", "1</s><|user|>2<|assistant|>3", "<s><s>", "<|us<s>er|>", "<unk><pad>"]
+
+
+@pytest.fixture(scope="module")
+def world_template(root):
+    """Knows every printable character, so a special token can be spelled."""
+    return ChatTemplate.load(str(root / "deployments" / "world" / "policy"))
+
+
+@pytest.mark.parametrize("text", SPELLED)
+def test_special_tokens_that_a_text_spells_are_ordinary_characters(world_template, text):
+    def special(ids):
+        return [token for token in ids if token in tokenizer.all_special_ids]
+
+    tokenizer = world_template.tokenizer
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    plain = [{**message, "content": "x"} for message in messages]
+    for render in (world_template.prompt_ids, world_template.conversation_ids):
+        ids, expected = render(messages), render(plain)
+        assert special(ids) == special(expected)
+        assert tokenizer.decode(list(ids)) == tokenizer.decode(list(expected)).replace("x", text)
+    assert tokenizer.convert_ids_to_tokens(list(world_template.response_ids(text))) == [*text, "</s>"]
+
+
+def test_a_text_without_special_tokens_is_rendered_as_transformers_does(world_template):
+    messages = [{"role": "system", "content": "be kind"}, *QUESTION, {"role": "assistant", "content": "spelled-1-"}]
+    expected = world_template.tokenizer.apply_chat_template(messages, return_dict=False)
+    assert list(world_template.conversation_ids(messages)) == expected
+
+
 def test_a_template_with_two_bos_is_refused(with_chat_text, policy_dir):
     twice = "{{ bos_token }}" + (policy_dir / "chat_template.jinja").read_text()
     with pytest.raises(ContractError, match="two BOS"):

@@ -2,7 +2,7 @@
 # make test   environment, then all tests, with real servers, engines and a real browser
 # make faults  the long sweeps over faults
 # make check  format, lint, types, layers
-# make secure  dangerous calls, known holes of the locked packages (asks the registry), list of parts
+# make secure  dangerous calls, known holes of the locked packages (asks a public database), list of parts
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
@@ -40,7 +40,7 @@ check: env
 secure: env
 	$(BIN)/bandit -q -r sweetspot tasks flows -t B301,B302,B306,B310,B324,B506,B602,B614
 	mkdir -p out && $(BIN)/cyclonedx-py requirements requirements-cpu.lock --of JSON -o out/sbom.json
-	$(BIN)/pip-audit --disable-pip --require-hashes -r requirements-cpu.lock
+	$(BIN)/pip-audit --disable-pip --require-hashes --strict -s osv -r requirements-cpu.lock
 
 fix: env
 	$(BIN)/ruff format .

@@ -124,7 +124,7 @@ SCORES = Schema(
             "raw score, in the rater's own unit, higher is better; null if status is not ok",
             True,
         ),
-        Column("status", TEXT, "ok, missing, non_finite or failed"),
+        Column("status", TEXT, "ok, missing, non_finite, too_large or failed"),
     ),
     ("response_id", "rater"),
 )

@@ -70,7 +70,7 @@ def judge(prompts: TableRef, responses: TableRef, config: Curate) -> dict[str, A
     scores = []
     for rater in map(open_rater, config.scoring.raters):
         given = dict(zip(order, checked_scores(rater, [mixed[index] for index in order]), strict=True))
-        scores.append([given[index] for index in range(len(canaries))])
+        scores.append([given[index].score for index in range(len(canaries))])
     flaws = flags(sides[2], finish_reasons=["stop"] * len(made))
     drops = np.any([getattr(flaws, name) for name in UNUSABLE], axis=0)
     ordered = [one.worse is not None for one in made]

@@ -12,6 +12,7 @@ a changed setting writes elsewhere and a chunk that is there never needs redoing
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,6 +22,7 @@ import pyarrow as pa
 from sweetspot import ids, schemas
 from sweetspot.delivery.books import Book
 from sweetspot.schemas import Schema
+from sweetspot.score_cells import OK
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 
@@ -166,4 +168,19 @@ def dropped_table(stage: str, unit: str, rows: list[tuple[str, str, str, str]]) 
     return schemas.DROPPED.table(
         {"stage": stage, "unit": unit, "row_id": row, "prompt_id": prompt, "reason": reason, "detail": detail}
         for row, prompt, reason, detail in rows
+    )
+
+
+def masked_scores(scores: TableRef) -> tuple[str, ...]:
+    """A warning for every rater with scores that cannot be reckoned with: how many, by reason."""
+    seen, masked = Counter[str](), dict[str, Counter[str]]()
+    for chunk in scores.each_chunk(["rater", "status"]):
+        for rater, status in zip(chunk["rater"].to_pylist(), chunk["status"].to_pylist(), strict=True):
+            seen[rater] += 1
+            if status != OK:
+                masked.setdefault(rater, Counter())[status] += 1
+    return tuple(
+        f"masked_scores: {reasons.total()} of {seen[rater]} scores of rater {rater} count as missing "
+        f"({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})"
+        for rater, reasons in sorted(masked.items())
     )

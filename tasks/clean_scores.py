@@ -30,8 +30,20 @@ def clean_scores(scores: TableRef, checks: TableRef, settings: Cleaning, run: Ru
         partial(_CleanChunk, raters, calibration, settings),
         run,
         identity=[settings.model_dump(mode="json"), asdict(calibration)],
-        notes=lambda ref: calibration.warnings,
+        notes=lambda ref: _warnings(calibration, raters),
     )
+
+
+def _warnings(calibration: Calibration, raters: tuple[str, ...]) -> tuple[str, ...]:
+    """What the calibration had to say, with the constant raters by name."""
+    constant = [name for name, scale in zip(raters, calibration.scale, strict=True) if scale == 0]
+    if not constant:
+        return calibration.warnings
+    said = (
+        f"constant_rater: {', '.join(constant)} of {len(raters)} raters count for nothing: their scores never vary or "
+        "are all missing"
+    )
+    return (said, *(note for note in calibration.warnings if not note.startswith("constant_rater: ")))
 
 
 def raters_of(scores: TableRef) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 Starting from responses, the same pass also yields the tables `responses` and `scores`.
 """
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,17 +12,18 @@ from sweetspot import ids, schemas
 from sweetspot.config import Prompts
 from sweetspot.errors import ContractError
 from sweetspot.prompts import BadRow, normalise_prompt, normalise_text
+from sweetspot.score_cells import read_score
 from tasks._parquet import limits_of
 from tasks._sources import Source, read_source
 from tasks._stage import Run, Stage, book_of, finish_table, location_of
 from tasks._store import Store
-from tasks._tables import ChunkResult, TableRef, commit_chunk, commit_table, dropped_table, find_table
+from tasks._tables import ChunkResult, TableRef, commit_chunk, commit_table, dropped_table, find_table, masked_scores
 
 UNREAD = ("max_rows", "max_unpacked_bytes", "max_row_bytes")
 """Settings that refuse a source and otherwise change nothing."""
 PROMPTS = Stage("load_prompts", 1, schemas.PROMPTS, unit="source_row")
 RESPONSES = Stage("load_responses", 1, schemas.RESPONSES, unit="response")
-SCORES = Stage("load_scores", 1, schemas.SCORES, unit="response")
+SCORES = Stage("load_scores", 2, schemas.SCORES, unit="response")
 
 
 @dataclass
@@ -95,9 +95,11 @@ def _take(row: Mapping[str, Any] | None, number: int, loaded: _Loaded, settings:
         raise BadRow("unreadable", "the line is not one JSON object")
     messages = normalise_prompt(row.get(settings.prompt_column), max_chars=settings.max_prompt_chars)
     key = ids.prompt_id(messages)
-    response = None
+    response, model = None, ""
     if settings.starts_from == "responses":
+        # Whatever may refuse the row comes first: a row that left may leave nothing behind.
         response = normalise_text(row.get(settings.response_column), what="response")
+        model = normalise_text(str(row.get(settings.model_column) or "unknown"), what="model")
     elif key in loaded.prompts:
         first = loaded.prompts[key]["source_row"]
         loaded.dropped.append((str(number), key, "duplicate", f"same prompt as row {first}"))
@@ -116,12 +118,13 @@ def _take(row: Mapping[str, Any] | None, number: int, loaded: _Loaded, settings:
     )
     loaded.rows_of.setdefault(key, []).append(str(number))
     if response is not None:
-        _take_response(row, key, response, loaded, settings)
+        _take_response(row, key, response, model, loaded, settings)
 
 
-def _take_response(row: Mapping[str, Any], key: str, response: str, loaded: _Loaded, settings: Prompts) -> None:
+def _take_response(
+    row: Mapping[str, Any], key: str, response: str, model: str, loaded: _Loaded, settings: Prompts
+) -> None:
     siblings = loaded.responses.setdefault(key, [])
-    model = str(row.get(settings.model_column) or "unknown")
     response_id = ids.response_id(key, model, len(siblings))
     siblings.append(
         {
@@ -133,7 +136,7 @@ def _take_response(row: Mapping[str, Any], key: str, response: str, loaded: _Loa
         }
     )
     for column in settings.score_columns:
-        score, status = _number(row.get(column))
+        score, status = read_score(row.get(column))
         loaded.scores.setdefault(key, []).append(
             {
                 "response_id": response_id,
@@ -146,18 +149,6 @@ def _take_response(row: Mapping[str, Any], key: str, response: str, loaded: _Loa
         )
 
 
-def _number(value: Any) -> tuple[float | None, str]:
-    if value is None or value == "":
-        return None, "missing"
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None, "failed"
-    if math.isnan(number):
-        return None, "missing"
-    return (number, "ok") if math.isfinite(number) else (None, "non_finite")
-
-
 def _write(stage: Stage, loaded: _Loaded, store: Store, location: str, key: str, run: Run) -> TableRef:
     started, chunks = time.monotonic(), 0
     for chunks, result in enumerate(_results(stage, loaded, run.cluster.chunk_prompts), 1):
@@ -165,6 +156,8 @@ def _write(stage: Stage, loaded: _Loaded, store: Store, location: str, key: str,
         book.balance()
         commit_chunk(store, location, chunks - 1, result, book=book, schema=stage.output)
     ref = finish_table(store, stage, location, key, chunks=chunks, run=run)
+    if stage is SCORES:
+        ref = replace(ref, notes=masked_scores(ref))
     return commit_table(store, replace(ref, seconds=time.monotonic() - started))
 
 

@@ -1,6 +1,5 @@
 """score_responses: every rater's raw score of every response, checked at the boundary."""
 
-import math
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,7 +12,7 @@ from sweetspot.engines.boundary import checked_scores
 from sweetspot.engines.protocols import RatedResponse, Rater
 from sweetspot.engines.raters import open_rater, rater_revision
 from tasks._stage import Run, Stage, run_stage
-from tasks._tables import ChunkResult, TableRef, dropped_table
+from tasks._tables import ChunkResult, TableRef, dropped_table, masked_scores
 
 STAGE = Stage("score_responses", 2, schemas.SCORES, unit="response", models=True)
 
@@ -26,6 +25,7 @@ def score_responses(prompts: TableRef, responses: TableRef, settings: Raters, ru
         partial(_ScoreChunk, settings),
         run,
         identity=[[rater.model_dump(mode="json"), rater_revision(rater)] for rater in settings.raters],
+        notes=masked_scores,
     )
 
 
@@ -69,8 +69,8 @@ def _rows(rater: Rater, responses: Sequence[Mapping[str, Any]], items: list[Rate
             "prompt_id": response["prompt_id"],
             "rater": rater.name,
             "rater_revision": rater.revision,
-            "score": score if math.isfinite(score) else None,
-            "status": "ok" if math.isfinite(score) else ("missing" if math.isnan(score) else "non_finite"),
+            "score": cell.score,
+            "status": cell.status,
         }
-        for response, score in zip(responses, checked_scores(rater, items), strict=True)
+        for response, cell in zip(responses, checked_scores(rater, items), strict=True)
     ]

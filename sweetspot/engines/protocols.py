@@ -82,7 +82,11 @@ class Sampler(Protocol):
 
 
 class Rater(Protocol):
-    """Scores responses, higher is better."""
+    """Scores responses, higher is better.
+
+    A rater may also have a `tolerance`: the largest difference between a score given alone and in a batch, in its unit
+    or as a share of the range of the batch's scores, whichever is larger; 1e-3 where it has none.
+    """
 
     name: str
     revision: str

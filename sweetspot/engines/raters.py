@@ -8,7 +8,7 @@ from sweetspot.engines.protocols import RatedResponse, Rater
 from sweetspot.engines.revision import model_revision
 from sweetspot.engines.verifiers import VERIFIERS
 
-VERIFIER_VERSION = "verifier-1"
+VERIFIER_VERSION = "verifier-2"
 
 
 class VerifierRater:

@@ -38,6 +38,11 @@ class RewardModelRater:
             )
         self._pad_id = _set_pad_id(self._model, self._template, settings.model)
 
+    @property
+    def tolerance(self) -> float:
+        """Largest difference between a score given alone and in a batch, in the model's own unit."""
+        return TOLERANCE if self._model.dtype == torch.float32 else HALF_PRECISION_TOLERANCE
+
     def score(self, items: Sequence[RatedResponse]) -> list[float]:
         """Score responses in the model's own unit; see `Rater.score`.
 
@@ -70,7 +75,7 @@ class RewardModelRater:
         rows = [self._ids(item) for item in samples]
         alone = [self._forward([row])[0] for row in rows]
         together = self._forward(rows) if rows else []
-        limit = tolerance if tolerance is not None else self._default_tolerance()
+        limit = tolerance if tolerance is not None else self.tolerance
         differences = [abs(one - other) for one, other in zip(alone, together, strict=True)]
         for index, difference in enumerate(differences):
             if not difference <= limit:
@@ -89,9 +94,6 @@ class RewardModelRater:
         ids, mask = right_padded(rows, pad_id=self._pad_id, device=self._model.device)
         logits = self._model(input_ids=ids, attention_mask=mask, use_cache=False).logits
         return logits[:, 0].double().tolist()
-
-    def _default_tolerance(self) -> float:
-        return TOLERANCE if self._model.dtype == torch.float32 else HALF_PRECISION_TOLERANCE
 
 
 def _set_pad_id(model: Any, template: ChatTemplate, path: str) -> int:

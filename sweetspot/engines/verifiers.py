@@ -5,10 +5,13 @@ never runs the response. It returns a score between 0 and 1, and 0 for an unfini
 text cut at the token limit is not an answer, even where it happens to match so far.
 """
 
+import math
 import re
 from collections.abc import Callable
 from decimal import Decimal
 from difflib import SequenceMatcher
+
+import regex as regular
 
 from sweetspot.errors import ContractError
 
@@ -17,11 +20,13 @@ Verifier = Callable[[str, str, str], float]
 
 UNFINISHED = "length"
 NEAR_MISS_WEIGHT = 0.8
-# Matching blocks cost up to the square of the length, backtracking more: both are held to a budget.
+# Matching blocks cost up to the square of the length, backtracking far more: both are held to a budget.
 MAX_COMPARED_CHARACTERS = 500
 MAX_SEARCHED_CHARACTERS = 10_000
 MAX_PATTERN_CHARACTERS = 1_000
-
+MAX_REPEATS = 100_000
+SEARCH_TIMEOUT_S = 1.0
+_COUNTED = re.compile(r"\{\s*([0-9]+)")
 # A sign counts only where it cannot be a minus between two terms; a comma only before three digits.
 _NUMBER = re.compile(
     r"(?:(?<![\w.)\]])[-+\u2212])?\$?"
@@ -69,8 +74,8 @@ def number(response: str, reference_answer: str, finish_reason: str) -> float:
     reference = _NUMBER.fullmatch(reference_answer.strip())
     if reference is None:
         raise ContractError(
-            f"reference_answer: got {reference_answer[:80]!r}, expected one number such as 1,234.5 or $7. "
-            "Use the verifier 'exact' or 'graded' for text."
+            f"reference_answer: a text of {len(reference_answer)} characters, expected one number such as 1,234.5 or "
+            "$7. Use the verifier 'exact' or 'graded' for text."
         )
     found = _NUMBER.findall(response)
     if finish_reason == UNFINISHED or not found:
@@ -89,28 +94,46 @@ def regex(response: str, reference_answer: str, finish_reason: str) -> float:
     `\A` and `\Z`, to match all of it. A response over 10,000 characters scores 0.
 
     Raises:
-        ContractError: The pattern does not compile or is over 1,000 characters.
-
-    Notes:
-        The caps bound memory, not time: a pattern with nested repeats can still take exponential
-        time on a short response. Patterns are taken from the prompt's author, never from a model.
+        ContractError: The pattern does not compile, is over 1,000 characters, repeats too much, or takes over a second:
+            nested repeats can take exponential time on a short response.
     """
-    if len(reference_answer) > MAX_PATTERN_CHARACTERS:
-        raise ContractError(
-            f"reference_answer: a pattern of {len(reference_answer)} characters, expected at most "
-            f"{MAX_PATTERN_CHARACTERS}. Shorten it."
-        )
-    try:
-        pattern = re.compile(reference_answer)
-    except (re.error, OverflowError, RecursionError) as error:
-        raise ContractError(
-            f"reference_answer: {reference_answer[:80]!r} is not a regular expression ({error}). "
-            "Escape literal text with re.escape, or use the verifier 'exact'."
-        ) from error
+    pattern = _compiled(reference_answer)
     text = response.strip()
     if finish_reason == UNFINISHED or len(text) > MAX_SEARCHED_CHARACTERS:
         return 0.0
-    return float(pattern.search(text) is not None)
+    try:
+        return float(pattern.search(text, timeout=SEARCH_TIMEOUT_S) is not None)
+    except (TimeoutError, MemoryError) as error:
+        raise ContractError(
+            f"reference_answer: the search of a pattern of {len(reference_answer)} characters in a response of "
+            f"{len(text)} was stopped ({type(error).__name__}, at most {SEARCH_TIMEOUT_S:g} s). Rewrite repeats of "
+            "repeats such as (a+)+."
+        ) from None
+
+
+def _compiled(pattern: str) -> "regular.Pattern[str]":
+    if len(pattern) > MAX_PATTERN_CHARACTERS:
+        raise ContractError(
+            f"reference_answer: a pattern of {len(pattern)} characters, expected at most {MAX_PATTERN_CHARACTERS}. "
+            "Shorten it."
+        )
+    # Counted repeats of repeats are spelled out in memory: 30 characters can ask for gigabytes.
+    repeats = math.prod(max(1, int(count)) for count in _COUNTED.findall(pattern))
+    try:
+        # The syntax is that of the standard library: without recursion and fuzzy matches, which eat memory.
+        re.compile(pattern)
+        if repeats <= MAX_REPEATS:
+            return regular.compile(pattern)
+    except (re.error, regular.error, OverflowError, RecursionError) as error:
+        raise ContractError(
+            f"reference_answer: a text of {len(pattern)} characters is not a regular expression "
+            f"({type(error).__name__} at position {getattr(error, 'pos', None)}). Escape literal text with re.escape, "
+            "or use the verifier 'exact'."
+        ) from None
+    raise ContractError(
+        f"reference_answer: the counted repeats of a pattern of {len(pattern)} characters multiply to more than "
+        f"{MAX_REPEATS:,}. Write fewer or smaller ones."
+    )
 
 
 VERIFIERS: dict[str, Verifier] = {"exact": exact, "graded": graded, "number": number, "regex": regex}

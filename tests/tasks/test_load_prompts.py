@@ -76,13 +76,18 @@ def test_responses_bring_their_scores_and_their_gaps(tmp_path, run):
         {"prompt": "a", "response": "y", "model": "m", "s": None},
         {"prompt": "a", "response": "z", "model": "m", "s": "oops"},
         {"prompt": "b", "response": None, "model": "m", "s": 1},
+        {"prompt": "b", "response": "v", "model": "m", "s": 10**400},
+        {"prompt": "b", "response": "w", "model": "\ud800", "s": 1},
     ]
     path.write_text("\n".join(json.dumps(row) for row in rows))
     settings = Prompts(source=str(path), starts_from="responses", score_columns=["s"])
     tables = load_responses(settings, run)
-    assert [row["status"] for row in tables["scores"].read().to_pylist()] == ["ok", "missing", "failed"]
-    assert tables["responses"].rows == 3
-    assert dropped(tables["prompts"]) == {"3": "missing"}
+    assert [row["status"] for row in tables["scores"].read().to_pylist()] == ["ok", "missing", "failed", "too_large"]
+    assert tables["scores"].notes == (
+        "masked_scores: 3 of 4 scores of rater s count as missing (failed 1, missing 1, too_large 1)",
+    )
+    assert tables["responses"].rows == 4
+    assert dropped(tables["prompts"]) == {"3": "missing", "5": "surrogate"}
 
 
 def test_starting_from_responses_needs_score_columns(tmp_path, run):

@@ -1,17 +1,25 @@
 """Raters that raise, end their process, or return nonsense, on real workers over real tables."""
 
+import math
 import os
+import zlib
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sweetspot.config import Cluster
+from sweetspot import schemas
+from sweetspot.calibration import calibrate
+from sweetspot.config import Cleaning, Cluster, Pairing
 from sweetspot.errors import EngineError
 from sweetspot.raters import consensus
 from tasks import score_responses
-from tasks._stage import run_stage
+from tasks._stage import book_of, run_stage
+from tasks.build_pairs import _PairChunk
+from tasks.clean_scores import _CleanChunk, _matrix
 
 VICTIM = "prompt number 3"
 
@@ -50,8 +58,8 @@ def fail(_):
 
 
 class Chunk(score_responses._ScoreChunk):
-    def __init__(self, spoil):
-        self.raters = [Rater(spoil)]
+    def __init__(self, spoil, *others):
+        self.raters = [Rater(spoil), *others]
 
 
 @pytest.fixture
@@ -86,8 +94,9 @@ def victim(curated):
         (where_victim(lambda s: float("nan")), "failed_unscored"),
         (where_victim(lambda s: float("-inf")), "failed_unscored"),
         (where_victim(lambda s: None), "failed_unscored"),
+        (where_victim(lambda s: 10**400), "failed_unscored"),
     ],
-    ids=["raises", "ends its process", "short", "no numbers", "moves", "NaN", "infinite", "None"],
+    ids=["raises", "ends its process", "short", "no numbers", "moves", "NaN", "infinite", "None", "huge"],
 )
 def test_a_prompt_that_breaks_a_rater_costs_itself_only(score, victim, curated, harm, reason):
     ref = score(harm)
@@ -116,3 +125,75 @@ def test_a_constant_rater_is_named_and_counts_for_nothing(score, curated):
     result = consensus(np.column_stack([honest, constant]))
     assert result.rater_scale[2] == 0
     assert any("2" in warning and "constant" in warning for warning in result.warnings), result.warnings
+
+
+class Second:
+    """An honest rater beside the one under test."""
+
+    name, revision = "honest", "1"
+
+    def score(self, items):
+        return [float(zlib.crc32(item.response.encode()) % 1000) for item in items]
+
+
+FAULTS = (math.nan, None, math.inf, -math.inf, 1e30, -1e308, 10**400, 0.0)
+"""The last one only makes ties."""
+
+
+@given(data=st.data(), both=st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_no_fault_of_a_rater_reaches_a_pair(data, both):
+    """Scored, cleaned and paired as a night does it: whatever one rater returns, no pair holds one text twice."""
+    sizes = data.draw(st.lists(st.integers(1, 6), min_size=1, max_size=4))
+    texts = [
+        (f"p{p}", f"p{p}n{n}", f"text {p} {data.draw(st.integers(0, 3))}")
+        for p, k in enumerate(sizes)
+        for n in range(k)
+    ]
+    faults = data.draw(st.dictionaries(st.sampled_from(sorted({text for *_, text in texts})), st.sampled_from(FAULTS)))
+    spoil = lambda scores, items: [faults.get(i.response, s) for s, i in zip(scores, items, strict=True)]  # noqa: E731
+    work = Chunk(spoil, *([Second()] if both else []))
+    inputs = night_of(texts)
+    scored = work(inputs)
+    book_of(score_responses.STAGE, scored).balance()
+    inputs["scores"] = scored.table
+    raters = tuple(sorted(rater.name for rater in work.raters))
+    if not len(scored.table):
+        return
+    calibration = calibrate(_matrix(scored.table, raters)[1])
+    inputs["quality"] = _CleanChunk(raters, calibration, Cleaning())(inputs).table
+    paired = _PairChunk(Pairing())(inputs)
+    text_of = {response: text for _, response, text in texts}
+    for pair in paired.table.to_pylist():
+        assert text_of[pair["chosen_id"]] != text_of[pair["rejected_id"]]
+        assert math.isfinite(pair["margin_external"])
+        assert pair["margin_external"] > 0
+    masked = [row for row in scored.table.to_pylist() if row["status"] != "ok"]
+    assert all(row["score"] is None and row["rater"] == "touchy" for row in masked)
+    assert sorted([*paired.ids_out, *paired.dropped["row_id"].to_pylist()]) == sorted({p for p, *_ in texts})
+
+
+def night_of(texts):
+    """Tables of prompts and responses, with a clean bill for every text."""
+    prompts = [
+        {
+            "prompt_id": p,
+            "source_row": n,
+            "prompt": [{"role": "user", "content": p}],
+            "answer": None,
+            "split": "train",
+            "source": "s",
+        }
+        for n, p in enumerate(dict.fromkeys(p for p, *_ in texts))
+    ]
+    empty = dict.fromkeys(schemas.RESPONSES.arrow.names)
+    responses = [
+        empty | {"response_id": r, "prompt_id": p, "sample_index": n, "response": text, "model": "m"}
+        for n, (p, r, text) in enumerate(texts)
+    ]
+    checks = [{"response_id": r, "prompt_id": p, "chars": len(text), "flaw": None} for p, r, text in texts]
+    return {
+        "prompts": schemas.PROMPTS.table(prompts),
+        "responses": schemas.RESPONSES.table(responses),
+        "checks": schemas.CHECKS.table(checks),
+    }

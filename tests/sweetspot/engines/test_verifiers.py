@@ -98,7 +98,7 @@ def test_number_reads_back_what_python_formats(value, other):
 
 @pytest.mark.parametrize("reference", ["", "cat", "1 2", "7 apples", "1,23"])
 def test_number_refuses_a_reference_that_is_not_one_number(reference):
-    with pytest.raises(ContractError, match="expected one number"):
+    with pytest.raises(ContractError, match=f"a text of {len(reference)} characters, expected one number"):
         number("7", reference, "stop")
 
 
@@ -115,8 +115,45 @@ def test_regex_searches_the_trimmed_response(response, pattern, expected):
 
 @pytest.mark.parametrize("pattern", ["(", "*a", "[z-a]", "a{99999999999999999999}"])
 def test_regex_names_the_pattern_it_cannot_read(pattern):
-    with pytest.raises(ContractError, match="is not a regular expression"):
+    with pytest.raises(ContractError, match=r"is not a regular expression \(\w+ at position") as refused:
         regex("x", pattern, "stop")
+    assert f"a text of {len(pattern)} characters" in str(refused.value)
+
+
+CATASTROPHIC = [r"(a+)+$", r"(a|aa)+$", r"(.*a){25}$", r"^(([a-z])+.)+[A-Z]([a-z])+$", r"^(a|a|a)*$"]
+
+
+@pytest.mark.parametrize("pattern", CATASTROPHIC)
+def test_regex_stops_a_search_without_end(pattern):
+    started = time.perf_counter()
+    with pytest.raises(ContractError, match=r"a response of 5001 was stopped \(\w+Error, at most 1 s\)") as stopped:
+        regex("a" * 5_000 + "!", pattern, "stop")
+    assert time.perf_counter() - started < 30
+    assert pattern not in str(stopped.value)
+
+
+@pytest.mark.parametrize("pattern", ["(?:(?:a{1000}){1000}){1000}", "a{100001}", "((a{400})|b){400}"])
+def test_regex_refuses_repeats_that_would_fill_the_memory(pattern):
+    with pytest.raises(ContractError, match="multiply to more than 100,000"):
+        regex("a", pattern, "stop")
+
+
+def test_regex_takes_ordinary_repeats():
+    assert regex("2026-11-29", r"^\d{4}-\d{2}-\d{2}$", "stop") == 1.0
+    assert regex("a" * 900, r"^.{0,1000}a.{0,1000}$", "stop") == 1.0
+
+
+pieces = st.sampled_from([*"ab(){}[]|*+?.^$\\,<>=!:0123", "(?:", "(?P<x>", "{2,", "(?=", "(?<=", "\\d"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(pieces, max_size=12).map("".join), st.text(alphabet="ab1 ", max_size=40))
+def test_any_pattern_gives_a_score_or_is_refused(pattern, response):
+    try:
+        score = regex(response, pattern, "stop")
+    except ContractError:
+        return
+    assert score in (0.0, 1.0)
 
 
 def test_regex_refuses_an_overlong_pattern():

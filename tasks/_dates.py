@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 from sweetspot import ids
 from sweetspot.errors import CheckError
-from tasks._records import parse_record
+from tasks._manifests import manifest_key
+from tasks._records import SEGMENT, Record, parse_record
 from tasks._store import Store
 
 PATIENCE = timedelta(minutes=10)
@@ -34,7 +35,7 @@ def claim_date(store: Store, dataset: str, date: str, version: str, *, now_utc: 
     if store.create(key, ours):
         return
     found = store.read(key)
-    claim = parse_record(found, key)
+    claim = parse_claim(found, key)
     if claim["version"] == version:
         return
     if _is_published(store, dataset, claim["version"]):
@@ -48,8 +49,20 @@ def claim_date(store: Store, dataset: str, date: str, version: str, *, now_utc: 
             f"this one not. Run again after {PATIENCE}, if that one has not published by then"
         )
     _fence(store, dataset, claim["version"], date=date, by=version)
-    if not store.swap(key, found, ours) and parse_record(store.read(key), key)["version"] != version:
+    if not store.swap(key, found, ours) and parse_claim(store.read(key), key)["version"] != version:
         raise CheckError(f"{dataset}: a third run took {date} over meanwhile; this one did not publish")
+
+
+def parse_claim(data: bytes, where: str) -> Record:
+    """Decode a date's record: `version`, a plain name, and `claimed_utc`.
+
+    Raises:
+        CheckError: it is not what we once wrote, naming the field.
+    """
+    claim = parse_record(data, where).only(("version", "claimed_utc"))
+    claim.text("version", SEGMENT)
+    claim.moment("claimed_utc")
+    return claim
 
 
 def is_fence(manifest: bytes) -> bool:
@@ -57,17 +70,22 @@ def is_fence(manifest: bytes) -> bool:
     return manifest.startswith(b'{"fenced_by"')
 
 
+def fenced_by(manifest: bytes, where: str) -> str | None:
+    """The version that took over the date of the one whose manifest's name this is; None if it is no fence.
+
+    Raises:
+        CheckError: it is a fence of nobody.
+    """
+    return parse_record(manifest, where).only(("fenced_by",)).text("fenced_by", SEGMENT) if is_fence(manifest) else None
+
+
 def _is_published(store: Store, dataset: str, version: str) -> bool:
-    manifest = store.read_if_there(_manifest_key(dataset, version))
+    manifest = store.read_if_there(manifest_key(f"{dataset}/versions/{version}"))
     return manifest is not None and not is_fence(manifest)
 
 
 def _fence(store: Store, dataset: str, version: str, *, date: str, by: str) -> None:
     """Take the manifest's name of a run that went quiet; if it published after all, it wins."""
-    store.create(_manifest_key(dataset, version), ids.canonical_json({"fenced_by": by}))
+    store.create(manifest_key(f"{dataset}/versions/{version}"), ids.canonical_json({"fenced_by": by}))
     if _is_published(store, dataset, version):
         raise CheckError(f"{dataset}: {date} was published as {version} at the last moment; this run did not publish")
-
-
-def _manifest_key(dataset: str, version: str) -> str:
-    return f"{dataset}/versions/{version}/manifest.json"

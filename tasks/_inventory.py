@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 
 from tasks._dates import is_fence
 from tasks._isolation import CHUNK, PROMPT
+from tasks._latest import read_latest
 from tasks._store import Item, Store
 
 _TABLE = re.compile(r"^(?P<location>.+/tables/(?P<name>[^/]+)/[^/]+)/(?P<file>[^/]+|notes/[^/]+)$")
@@ -64,7 +65,7 @@ class DatasetState:
 def dataset_state(store: Store, dataset: str) -> DatasetState:
     """Look through everything below the dataset's folder."""
     items = {item.key: item for item in store.listing(dataset)}
-    pointer = store.record_if_there(f"{dataset}/latest.json")
+    pointer = read_latest(store, dataset)
     versions, unpublished = _versions(store, dataset, items)
     return DatasetState(
         tables=tuple(sorted(_tables(store, items.values()), key=lambda table: table.changed)),
@@ -75,7 +76,7 @@ def dataset_state(store: Store, dataset: str) -> DatasetState:
             for key in sorted(items)
             if key.startswith(f"{dataset}/dates/")
         },
-        latest=None if pointer is None else pointer["version"],
+        latest=None if pointer is None else pointer.version,
         trainings=_trainings(store, dataset, items),
     )
 

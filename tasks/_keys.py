@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sweetspot import ids
 from sweetspot.delivery.signature import key_id, public_hex
 from sweetspot.errors import CheckError, ConfigError
-from tasks._records import parse_record
+from tasks._records import Record, parse_record
 
 _PUBLIC = re.compile("[0-9a-f]{64}")
 
@@ -90,7 +90,9 @@ def _read(path: Path, setting: str) -> bytes:
         raise ConfigError(f"{setting}: {path}: {error.strerror}; make keys with `sweetspot keygen PATH`") from None
 
 
-def refuse_rollback(store: str, dataset: str, public_key: str, *, logical_date: str, manifest_sha256: str) -> None:
+def refuse_rollback(
+    store: str, dataset: str, public_key: str, *, logical_date: str, manifest_sha256: str, attempt: int = 1
+) -> None:
     """Remember on this machine the newest signed version seen, and refuse an older one as the latest.
 
     The bucket alone cannot tell: an old version is properly signed, and whoever writes there can point to it.
@@ -99,19 +101,31 @@ def refuse_rollback(store: str, dataset: str, public_key: str, *, logical_date: 
         CheckError: `latest` had been a later version before.
     """
     path = _seen_folder() / f"{ids.fingerprint([store, dataset, public_key])}.json"
-    ours = {"dataset": dataset, "logical_date": logical_date, "manifest_sha256": manifest_sha256, "store": store}
-    seen = parse_record(path.read_bytes(), str(path)) if path.is_file() else ours
-    if seen["logical_date"] > logical_date:
+    ours = {
+        "attempt": attempt,
+        "dataset": dataset,
+        "logical_date": logical_date,
+        "manifest_sha256": manifest_sha256,
+        "store": store,
+    }
+    seen = parse_record(path.read_bytes(), str(path)) if path.is_file() else Record(ours, str(path))
+    seen.setdefault("attempt", 1)
+    if (seen.text("logical_date"), seen.count("attempt")) > (logical_date, attempt):
         raise CheckError(
-            f"{store}/{dataset}: latest is the version of {logical_date}, but that of {seen['logical_date']} "
-            f"({seen['manifest_sha256'][:16]}) has been seen here; somebody rolled it back. To use the older one, name "
-            f"it as `version`; to accept it as the latest, delete {path}"
+            f"{store}/{dataset}: latest is the version of {_place(logical_date, attempt)}, but that of "
+            f"{_place(seen['logical_date'], seen['attempt'])} ({seen.text('manifest_sha256')[:16]}) has been seen "
+            f"here; somebody rolled it back. To use the older one, name it as `version`; to accept it as the latest, "
+            f"delete {path}"
         )
     if seen != ours or not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         partial = path.with_suffix(f".{os.getpid()}")
         partial.write_bytes(ids.canonical_json(ours))
         partial.replace(path)
+
+
+def _place(logical_date: str, attempt: int) -> str:
+    return logical_date if attempt == 1 else f"{logical_date} (attempt {attempt})"
 
 
 def _seen_folder() -> Path:

@@ -14,12 +14,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sweetspot import ids
 from sweetspot.delivery import card, croissant, lineage, report
 from sweetspot.delivery.facts import VersionFacts
-from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json, parse_manifest
+from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json
 from sweetspot.delivery.signature import sign_manifest, signature_name
+from sweetspot.delivery.version_name import claim_name, version_name
 from sweetspot.errors import CheckError
-from tasks._dates import claim_date, is_fence
+from tasks._dates import claim_date, fenced_by
 from tasks._keys import read_private_key
-from tasks._records import parse_record
+from tasks._latest import Latest, move_latest, read_latest
+from tasks._manifests import manifest_at, manifest_key
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 
@@ -51,10 +53,14 @@ class Publication:
     checks: dict[str, Any] = field(default_factory=dict[str, Any])
 
     @property
+    def attempt(self) -> int:
+        """Which attempt at the date this is, from 1."""
+        return self.config.get("attempt", 1)
+
+    @property
     def claim(self) -> str:
         """What is claimed in the store: the date, and from the second attempt on which one."""
-        attempt = self.config.get("attempt", 1)
-        return self.logical_date if attempt == 1 else f"{self.logical_date}.{attempt}"
+        return claim_name(self.logical_date, self.attempt)
 
 
 @dataclass(frozen=True)
@@ -137,13 +143,14 @@ def publish_version(
         private_key: path of the key that signs the manifest; empty signs nothing.
 
     Raises:
+        ContractError: the date or the attempt cannot be part of a version's name.
         CheckError: the version's name holds other content, or the date has been published as another version.
     """
     store = Store(store_uri)
     key = read_private_key(private_key, store=store_uri) if private_key else None
-    version = f"{facts.logical_date}-{content.fingerprint[:8]}"
+    version = version_name(facts.logical_date, facts.attempt, content.fingerprint)
     root = f"{dataset}/versions/{version}"
-    done = _refuse_fence(f"{root}/manifest.json", store.read_if_there(f"{root}/manifest.json"))
+    done = _refuse_fence(root, store.read_if_there(manifest_key(root)))
     if done is None:
         claim_date(store, dataset, facts.claim, version, now_utc=datetime.now(UTC))
         seam("date_claimed")
@@ -155,24 +162,26 @@ def publish_version(
         seam("documents_committed")
         final = replace(draft, files=tuple(files), parent_sha256=_parent(store, dataset), nonce=uuid4().hex)
         done = _publish(store, root, canonical_json(final), key)
-    _move_latest(store, dataset, version, facts.logical_date, done)
+    manifest = manifest_at(done, root, store=store_uri)
+    sha256 = hashlib.sha256(done).hexdigest()
+    move_latest(store, dataset, Latest(version, facts.logical_date, sha256, facts.attempt))
     seam("latest_moved")
     return DeliveredVersion(
         uri=f"{store_uri}/{root}",
         dataset=dataset,
         version=version,
-        manifest_sha256=hashlib.sha256(done).hexdigest(),
-        rows=_rows_by_split(parse_manifest(done)),
+        manifest_sha256=sha256,
+        rows=_rows_by_split(manifest),
         ends=content.ends,
     )
 
 
 def _first_try(store: Store, location: str, facts: Publication) -> str:
     """When this version was first about to be published: a resumed run must write the same documents."""
-    key = f"{location}/published-{facts.logical_date}.json"
+    key = f"{location}/published-{facts.claim}.json"
     store.create(key, ids.canonical_json({"created_utc": facts.created_utc}))
     seam("first_try_noted")
-    return str(store.record(key)["created_utc"])
+    return store.record(key).only(("created_utc",)).moment("created_utc")
 
 
 def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
@@ -207,44 +216,32 @@ def _publish(store: Store, root: str, manifest: bytes, signing_key: Ed25519Priva
 
     The signature goes first, so a version is never there without it; without its manifest it means nothing.
     """
-    key = f"{root}/manifest.json"
+    key = manifest_key(root)
     if signing_key is not None:
         store.commit(f"{root}/{signature_name(manifest)}", sign_manifest(manifest, signing_key))
     if store.create(key, manifest):
         seam("manifest_committed")
         return manifest
     theirs = store.read(key)
-    _refuse_fence(key, theirs)
-    if parse_manifest(theirs).files != parse_manifest(manifest).files:
+    _refuse_fence(root, theirs)
+    if manifest_at(theirs, root).files != manifest_at(manifest, root).files:
         raise CheckError(f"{key}: another run published this version with other content; ours was not published")
     return theirs
 
 
-def _refuse_fence(key: str, found: bytes | None) -> bytes | None:
-    if found is not None and is_fence(found):
-        winner = parse_record(found, key)["fenced_by"]
+def _refuse_fence(root: str, found: bytes | None) -> bytes | None:
+    winner = None if found is None else fenced_by(found, manifest_key(root))
+    if winner is not None:
         raise CheckError(
-            f"{key}: this run was quiet too long while publishing, and {winner} took over its date; "
+            f"{manifest_key(root)}: this run was quiet too long while publishing, and {winner} took over its date; "
             "nothing of it was published. To publish it after all, raise `attempt`"
         )
     return found
 
 
 def _parent(store: Store, dataset: str) -> str | None:
-    latest = store.record_if_there(f"{dataset}/latest.json")
-    return None if latest is None else latest["manifest_sha256"]
-
-
-def _move_latest(store: Store, dataset: str, version: str, logical_date: str, manifest: bytes) -> None:
-    """Point `latest.json` at this version unless it already points at a later date."""
-    target = {"version": version, "logical_date": logical_date, "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    data, key = ids.canonical_json(target), f"{dataset}/latest.json"
-    while True:
-        before = store.read_if_there(key)
-        if before == data or (before is not None and parse_record(before, key)["logical_date"] > logical_date):
-            return
-        if store.swap(key, before, data):
-            return
+    latest = read_latest(store, dataset)
+    return None if latest is None else latest.manifest_sha256
 
 
 def _rows_by_split(manifest: Manifest) -> dict[str, int]:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
-from sweetspot.delivery.manifest import FileEntry, Manifest, parse_manifest
+from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.delivery.signature import signature_name, verify_signature
 from sweetspot.errors import CheckError, ConfigError
 from tasks._dates import is_fence
 from tasks._keys import refuse_rollback
+from tasks._latest import read_latest
+from tasks._manifests import manifest_at, manifest_key
 from tasks._parquet import Limits, read_parquet
-from tasks._records import parse_record
 from tasks._store import Store
 
 _SEGMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,126}", re.ASCII)
@@ -39,19 +40,17 @@ class VersionRef:
         """The manifest.
 
         Raises:
-            CheckError: it is not the one that was pinned, or not signed as asked for.
+            CheckError: it is not the one that was pinned, not signed as asked for, or another version's.
+            ContractError: it is no manifest.
         """
-        store, where = Store(self.store), f"{self.store}/{self.root}/manifest.json"
-        data = store.read(f"{self.root}/manifest.json")
+        store, where = Store(self.store), f"{self.store}/{manifest_key(self.root)}"
+        data = store.read(manifest_key(self.root))
         if hashlib.sha256(data).hexdigest() != self.manifest_sha256:
             raise CheckError(f"{where}: not the manifest that was pinned; refuse to read")
         if self.public_key:
             signature = store.read_if_there(f"{self.root}/{signature_name(data)}")
             verify_signature(data, signature, self.public_key, where=where)
-        manifest = parse_manifest(data)
-        if self.public_key and self.root != f"{manifest.dataset}/versions/{manifest.version}":
-            raise CheckError(f"{where}: is the manifest of {manifest.dataset} {manifest.version}, put here by somebody")
-        return manifest
+        return manifest_at(data, self.root, store=self.store)
 
     def read_file(self, entry: FileEntry, within: Limits = Limits()) -> pa.Table:
         """The rows of one file.
@@ -98,39 +97,35 @@ def open_version(store_uri: str, dataset: str, version: str = "latest", *, publi
     _refuse_odd_name("dataset", dataset)
     store = Store(store_uri)
     if version == "latest":
-        pointer = store.read_if_there(f"{dataset}/latest.json")
+        pointer = read_latest(store, dataset)
         if pointer is None:
             raise ConfigError(f"{store_uri}/{dataset}: nothing has been published yet; run `curate` first")
-        name, sha256 = _pointed_at(pointer, f"{store_uri}/{dataset}/latest.json")
-        found = VersionRef(store_uri, f"{dataset}/versions/{name}", sha256, public_key)
+        root, sha256 = f"{dataset}/versions/{pointer.version}", pointer.manifest_sha256
+        found = VersionRef(store_uri, root, sha256, public_key)
     else:
         _refuse_odd_name("version", version)
         root = f"{dataset}/versions/{version}"
-        data = store.read_if_there(f"{root}/manifest.json")
+        data = store.read_if_there(manifest_key(root))
         if data is None or is_fence(data):
             raise ConfigError(f"{store_uri}/{root}: no manifest, so no such version was published")
         found = VersionRef(store_uri, root, hashlib.sha256(data).hexdigest(), public_key)
     if public_key:
-        date = found.manifest().logical_date
+        signed = found.manifest()
         if version == "latest":
-            refuse_rollback(store_uri, dataset, public_key, logical_date=date, manifest_sha256=found.manifest_sha256)
+            refuse_rollback(
+                store_uri,
+                dataset,
+                public_key,
+                logical_date=signed.logical_date,
+                attempt=signed.attempt,
+                manifest_sha256=found.manifest_sha256,
+            )
     return found
 
 
 def _refuse_odd_name(what: str, name: str) -> None:
     if not _SEGMENT.fullmatch(name) or ".." in name:
         raise ConfigError(f"{what}: got {name[:80]!r}, expected one plain name of letters, digits and ._+-")
-
-
-def _pointed_at(pointer: bytes, where: str) -> tuple[str, str]:
-    """Name and hash in a `latest.json`."""
-    try:
-        latest = parse_record(pointer, where)
-        name, sha256 = latest["version"], latest["manifest_sha256"]
-        _refuse_odd_name("version", name)
-    except (CheckError, TypeError, ConfigError):
-        raise CheckError(f"{where}: is damaged; name the version you want instead of `latest`") from None
-    return name, str(sha256)
 
 
 def open_uri(uri: str, *, public_key: str = "") -> VersionRef:

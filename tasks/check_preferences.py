@@ -14,16 +14,17 @@ import numpy as np
 from sweetspot import ids
 from sweetspot.calibration import apply_calibration
 from sweetspot.config import Curate, Poisoning
-from sweetspot.delivery.manifest import parse_manifest
 from sweetspot.errors import CheckError
 from sweetspot.validation.canaries import not_below, order_kept
 from sweetspot.validation.control_charts import alarms
 from sweetspot.validation.ngram_lift import ngram_lift, suspicious
 from tasks import _ray
 from tasks._canaries import judge
+from tasks._latest import read_latest
 from tasks._stage import Run
 from tasks._store import Store
 from tasks._tables import TableRef
+from tasks._versions import open_version
 from tasks.clean_scores import calibration_of, raters_of
 from tasks.validate import figures
 
@@ -62,7 +63,7 @@ def check_preferences(tables: Mapping[str, TableRef], config: Curate, run: Run) 
         if settings.ngram_lift:
             made |= _check_lift(tables, settings)
         store.create(key, ids.canonical_json(made))
-    found: Checks = store.record(key)
+    found: Checks = dict(store.record(key))
     failed = [f"{name}: {check['detail']}" for name, check in found.items() if not check["passed"]]
     if failed:
         raise CheckError(
@@ -142,11 +143,9 @@ def _resolution(past: Sequence[Mapping[str, float]], today: Mapping[str, float])
 
 def _history(store: Store, dataset: str) -> list[dict[str, float]]:
     """Figures of earlier versions, oldest first: each manifest carries those before it, bound by its hash."""
-    pointer = store.record_if_there(f"{dataset}/latest.json")
-    if pointer is None:
+    if read_latest(store, dataset) is None:
         return []
-    version = pointer["version"]
-    check = parse_manifest(store.read(f"{dataset}/versions/{version}/manifest.json")).checks.get("control_charts", {})
+    check = open_version(store.uri, dataset).manifest().checks.get("control_charts", {})
     return [*check.get("history", []), *([check["figures"]] if "figures" in check else [])]
 
 

@@ -111,6 +111,12 @@ class Manifest:
         verify_paths(entry.path for entry in self.files)
 
     @property
+    def attempt(self) -> int:
+        """Which attempt at its date made it, from 1."""
+        found = self.config.get("attempt", 1)
+        return found if type(found) is int and found >= 1 else 1
+
+    @property
     def sha256(self) -> str:
         """sha256 of the canonical bytes: the version's identity."""
         return hashlib.sha256(canonical_json(self)).hexdigest()

@@ -16,7 +16,8 @@ from greenlet import getcurrent, greenlet
 from sweetspot.delivery.manifest import FileEntry, canonical_json
 from sweetspot.errors import CheckError
 from tasks._dates import PATIENCE, claim_date, is_fence
-from tasks._publication import Publication, _move_latest, _publish
+from tasks._latest import Latest, move_latest
+from tasks._publication import Publication, _publish
 from tasks.deliver_dataset import _manifest
 
 DATE = "2026-01-31"
@@ -29,6 +30,7 @@ class Bucket:
     """What a store promises, and nothing else: the reference the real ones are tested against elsewhere."""
 
     objects: dict[str, bytes] = field(default_factory=dict)
+    uri: str = "bucket:/"
 
     def read_if_there(self, key: str) -> bytes | None:
         hand_over()
@@ -88,7 +90,7 @@ class Run:
         try:
             claim_date(bucket, "nights", DATE, draft.version, now_utc=self.clock)
             done = _publish(bucket, f"nights/versions/{draft.version}", manifest, None)
-            _move_latest(bucket, "nights", draft.version, DATE, done)
+            move_latest(bucket, "nights", Latest(draft.version, DATE, hashlib.sha256(done).hexdigest()))
             self.ended = "published"
         except CheckError:
             self.ended = "refused"

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sweetspot.errors import CheckError
+from sweetspot.errors import CheckError, ContractError
 from tasks._store import Store
 from tasks._versions import differences, open_version
 from tasks.deliver_dataset import Publication, deliver_dataset
@@ -58,9 +58,33 @@ def test_documents_of_an_interrupted_run_with_other_training_settings_are_kept(p
     assert not list(differences(open_version(curated.config.store, second.dataset, second.version)))
 
 
-def test_another_attempt_with_the_same_rows_is_the_same_version(publish):
+def test_another_attempt_is_another_version_and_the_latest_whatever_its_rows(publish, curated):
     first = publish()
-    second = publish(replace(FACTS, config={"attempt": 2}))
-    assert second.version == first.version
+    second = publish(replace(FACTS, config={"attempt": 2}, created_utc="2026-01-31T05:00:00Z"))
+    assert (first.version[:11], second.version[:13]) == ("2026-01-31-", "2026-01-31.2-")
+    assert second.new, "it was not there before"
     claims = sorted(path.name for path in (files_of(first).parents[1] / "dates").iterdir())
-    assert claims == ["2026-01-31.json"], "what is published already needs no claim"
+    assert claims == ["2026-01-31.2.json", "2026-01-31.json"]
+    newest = open_version(curated.config.store, first.dataset)
+    assert newest.root.endswith(second.version)
+    assert (newest.manifest().attempt, newest.manifest().created_utc) == (2, "2026-01-31T05:00:00Z")
+    assert newest.manifest().parent_sha256 == first.manifest_sha256
+    assert publish() == first, "the first attempt joins what it published"
+    assert open_version(curated.config.store, first.dataset) == newest, "and moves nothing back"
+
+
+def test_a_run_whose_date_was_taken_over_publishes_as_another_attempt(publish, curated):
+    first = publish()
+    (files_of(first) / "manifest.json").write_bytes(b'{"fenced_by":"2026-01-31-00000000"}')
+    with pytest.raises(CheckError, match=r"2026-01-31-00000000 took over its date.*raise `attempt`"):
+        publish()
+    second = publish(replace(FACTS, config={"attempt": 2}))
+    assert not list(differences(open_version(curated.config.store, first.dataset, second.version)))
+
+
+@pytest.mark.parametrize(
+    "facts", [{"config": {"attempt": 0}}, {"config": {"attempt": "2/../3"}}, {"logical_date": "x"}]
+)
+def test_what_can_be_no_part_of_a_name_is_refused_before_anything_is_written(publish, curated, facts):
+    with pytest.raises(ContractError, match=r"(attempt|logical_date): got "):
+        publish(replace(FACTS, **facts))

@@ -21,6 +21,7 @@ from sweetspot.validation.ngram_lift import ngram_lift, suspicious
 from tasks import _ray
 from tasks._canaries import judge
 from tasks._latest import read_latest
+from tasks._records import DAMAGED, Record
 from tasks._stage import Run
 from tasks._store import Store
 from tasks._tables import TableRef
@@ -63,13 +64,29 @@ def check_preferences(tables: Mapping[str, TableRef], config: Curate, run: Run) 
         if settings.ngram_lift:
             made |= _check_lift(tables, settings)
         store.create(key, ids.canonical_json(made))
-    found: Checks = dict(store.record(key))
+    found = _checks_of(store.record(key))
     failed = [f"{name}: {check['detail']}" for name, check in found.items() if not check["passed"]]
     if failed:
         raise CheckError(
             f"nothing was published, {len(failed)} of {len(found)} checks against poisoning failed: "
             f"{'; '.join(failed)}. Look at the raters and the source; what is meant is switched off under `poisoning`"
         )
+    return found
+
+
+def _checks_of(record: Record) -> Checks:
+    """Outcomes as plain values; what lies in the store may be somebody else's, and `passed` decides a publication.
+
+    Raises:
+        CheckError: an outcome that is none, naming it.
+    """
+    found: Checks = {}
+    for name in record:
+        outcome = record.inner(name)
+        if type(outcome["passed"]) is not bool:
+            raise CheckError(f"{outcome.where}: passed: expected true or false; {DAMAGED}")
+        outcome.text("detail")
+        found[name] = dict(outcome)
     return found
 
 
@@ -146,7 +163,10 @@ def _history(store: Store, dataset: str) -> list[dict[str, float]]:
     if read_latest(store, dataset) is None:
         return []
     check = open_version(store.uri, dataset).manifest().checks.get("control_charts", {})
-    return [*check.get("history", []), *([check["figures"]] if "figures" in check else [])]
+    nights = [*check.get("history", []), *([check["figures"]] if "figures" in check else [])]
+    if not all(isinstance(night, dict) and all(type(x) in (int, float) for x in night.values()) for night in nights):
+        raise CheckError(f"{store.uri}/{dataset}: control_charts of the latest manifest hold other things than numbers")
+    return nights
 
 
 def _check_lift(tables: Mapping[str, TableRef], settings: Poisoning) -> Checks:

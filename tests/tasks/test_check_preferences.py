@@ -1,7 +1,7 @@
 """A night with honest raters passes; one that somebody steers is stopped, with the check and the first id named."""
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +61,27 @@ def test_an_honest_night_passes_and_the_manifest_and_report_say_so(worked_here, 
     report = (Path(version.uri.removeprefix("file://")) / "report.html").read_text()
     assert "not judged before 8 versions, there are 0" in report
     assert "Raters against responses of known order: none were judged." in report
+
+
+def test_a_night_with_checks_is_published_again_without_effect_and_its_outcomes_are_plain(worked_here, tmp_path):
+    world = night(tmp_path, 1)
+    config = settings(world)
+    first, again = publish(world, 1, config), publish(world, 1, config)
+    assert first == again
+    checks = check_preferences(world.tables, config, world.run)
+    assert json.loads(json.dumps(asdict(replace(FACTS, checks=checks))))["checks"] == checks
+    assert open_version(world.config.store, "tiny").manifest().checks.items() >= checks.items()
+
+
+@pytest.mark.parametrize("change", [{"passed": "yes"}, {"passed": 1}, {"detail": 5}, {"detail": None}])
+def test_an_outcome_in_the_store_that_is_none_stops_the_night(worked_here, tmp_path, change):
+    world = night(tmp_path, 1)
+    check_preferences(world.tables, settings(world), world.run)
+    (path,) = (tmp_path / "store" / world.tables["delivered"].location).glob("poisoning-*.json")
+    found = json.loads(path.read_text())
+    path.write_text(json.dumps({**found, "ngram_lift": {**found["ngram_lift"], **change}}))
+    with pytest.raises(CheckError, match=rf"poisoning-.*: ngram_lift: {next(iter(change))}: .*changed at rest"):
+        check_preferences(world.tables, settings(world), world.run)
 
 
 def test_figures_are_those_of_the_scores(curated):

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import pytest
 from greenlet import getcurrent, greenlet
@@ -18,6 +19,7 @@ from sweetspot.errors import CheckError
 from tasks._dates import PATIENCE, claim_date, is_fence
 from tasks._latest import Latest, move_latest
 from tasks._publication import Publication, _publish
+from tasks._store import Store
 from tasks.deliver_dataset import _manifest
 
 DATE = "2026-01-31"
@@ -70,7 +72,9 @@ class Bucket:
 
 def hand_over() -> None:
     """Let the scheduler choose who makes the next request."""
-    getcurrent().parent.switch()
+    scheduler = getcurrent().parent
+    assert scheduler is not None
+    scheduler.switch()
 
 
 @dataclass
@@ -87,10 +91,11 @@ class Run:
         entry = FileEntry(path="data/train-00000-of-00001.parquet", bytes=1, rows=1, sha256=self.version * 64)
         draft = _manifest({}, FACTS, [entry], version=f"{DATE}-{self.version * 8}", dataset="nights")
         manifest = canonical_json(replace(draft, nonce=self.nonce))
+        store = cast(Store, bucket)
         try:
-            claim_date(bucket, "nights", DATE, draft.version, now_utc=self.clock)
-            done = _publish(bucket, f"nights/versions/{draft.version}", manifest, None)
-            move_latest(bucket, "nights", Latest(draft.version, DATE, hashlib.sha256(done).hexdigest()))
+            claim_date(store, "nights", DATE, draft.version, now_utc=self.clock)
+            done = _publish(store, f"nights/versions/{draft.version}", manifest, None)
+            move_latest(store, "nights", Latest(draft.version, DATE, hashlib.sha256(done).hexdigest()))
             self.ended = "published"
         except CheckError:
             self.ended = "refused"

@@ -15,6 +15,10 @@ from tasks._parquet import Limits, read_parquet
 
 READABLE = (".jsonl", ".json", ".parquet", ".csv")
 SETTING = "prompts.source"
+MAX_NAME_CHARS, MAX_NAMES = 64, 20
+"""Of column names in messages: the keys of a damaged file may be whole texts."""
+FIELD_CHARS = 256 << 20
+csv.field_size_limit(FIELD_CHARS)  # the 131,072 of the library would refuse a file for one long prompt
 
 
 @dataclass(frozen=True)
@@ -37,11 +41,11 @@ class Source:
         Raises:
             ContractError: naming the missing column and the nearest one there is.
         """
-        there = {key for row in self.rows if row is not None for key in row}
+        there = {key[:MAX_NAME_CHARS] for row in self.rows if row is not None for key in row if isinstance(key, str)}
         for column in columns:
             if column not in there:
                 near = difflib.get_close_matches(column, there, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {sorted(there)}"
+                hint = f"; did you mean {near[0]!r}?" if near else f"; it has {_listed(there)}"
                 raise ContractError(f"{self.name}: no column {column!r}{hint} Set prompts.*_column to match")
 
 
@@ -84,18 +88,43 @@ def _read_file(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], 
 
 
 def _decode(name: str, suffix: str, data: bytes) -> Iterator[dict[str, Any] | None]:
+    if suffix == ".jsonl":
+        return _json_lines(name, data)
     try:
         text = data.decode("utf-8-sig")
         if suffix == ".csv":
             return iter(list(csv.DictReader(io.StringIO(text))))
-        if suffix == ".json":
-            return (row if isinstance(row, dict) else None for row in json.loads(text))
-        # Not splitlines(): a text may hold line separators that do not end a line of JSON.
-        return (_json_row(line) for line in text.split("\n") if line.strip())
+        rows = json.loads(text)
     except (ValueError, TypeError, RecursionError, csv.Error) as error:
         raise ContractError(
             f"{name}: cannot be read as {suffix[1:]}: {type(error).__name__}; is it damaged or cut short?"
         ) from None
+    if not isinstance(rows, list):
+        raise ContractError(f"{name}: holds one {type(rows).__name__}, expected a list of rows")
+    return (row if isinstance(row, dict) else None for row in rows)
+
+
+def _json_lines(name: str, data: bytes) -> Iterator[dict[str, Any] | None]:
+    """A line that is no UTF-8 or no JSON is one bad row; a file of nothing else is no text at all."""
+    # Not splitlines(): a text may hold line separators that do not end a line of JSON.
+    lines = [line for line in data.removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()]
+    texts = [_text(line) for line in lines]
+    if lines and not any(texts):
+        raise ContractError(f"{name}: cannot be read as jsonl: no line is UTF-8; is it damaged or cut short?")
+    return (None if text is None else _json_row(text) for text in texts)
+
+
+def _text(line: bytes) -> str | None:
+    try:
+        return line.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _listed(names: set[str]) -> str:
+    """Column names in order; of very many the first."""
+    shown = sorted(names)[:MAX_NAMES]
+    return f"{shown}" + (f" and {len(names) - len(shown)} more" if len(names) > len(shown) else "")
 
 
 def _json_row(line: str) -> dict[str, Any] | None:

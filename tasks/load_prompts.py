@@ -100,18 +100,21 @@ def _take(row: Mapping[str, Any] | None, number: int, loaded: _Loaded, settings:
         # Whatever may refuse the row comes first: a row that left may leave nothing behind.
         response = normalise_text(row.get(settings.response_column), what="response")
         model = normalise_text(str(row.get(settings.model_column) or "unknown"), what="model")
-    elif key in loaded.prompts:
-        first = loaded.prompts[key]["source_row"]
-        loaded.dropped.append((str(number), key, "duplicate", f"same prompt as row {first}"))
-        return
     answer = row.get(settings.answer_column)
+    answer = None if answer is None else normalise_text(str(answer), what="answer")
+    if response is None and key in loaded.prompts:
+        first = loaded.prompts[key]
+        other = "" if answer in (None, first["answer"]) else ", with another answer: the first one counts"
+        detail = f"same prompt as row {first['source_row']}{other}"
+        loaded.dropped.append((str(number), key, "duplicate", detail))
+        return
     loaded.prompts.setdefault(
         key,
         {
             "prompt_id": key,
             "source_row": number,
             "prompt": messages,
-            "answer": None if answer is None else normalise_text(str(answer), what="answer"),
+            "answer": answer,
             "split": "eval" if ids.uniform(key, "held-out") < settings.held_out_fraction else "train",
             "source": source.rsplit("/", 1)[-1],
         },

@@ -18,6 +18,7 @@ from sweetspot.auditing.conversations import (
 from sweetspot.auditing.formats import Reading
 from sweetspot.auditing.winners import FIRST, SECOND, TIE, Coding
 from sweetspot.prompts import BadRow, normalise_text
+from sweetspot.score_cells import read_score
 
 MAX_CHARS = 1_000_000
 """A longer prompt or response leaves: no trainer takes it, and one such text would hold up all others."""
@@ -66,12 +67,9 @@ class ResponseTexts:
 
 
 def number(value: Any) -> float:
-    """A finite number, or NaN for anything else."""
-    try:
-        found = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return math.nan
-    return found if math.isfinite(found) else math.nan
+    """A number that can be reckoned with, see `read_score`, or NaN for anything else."""
+    found = read_score(value).score
+    return math.nan if found is None else found
 
 
 def name_of(value: Any) -> str | None:

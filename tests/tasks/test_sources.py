@@ -47,6 +47,30 @@ def test_a_broken_line_is_one_bad_row(tmp_path):
     assert list(read_source(str(path)).rows) == [{"prompt": "a"}, None, None]
 
 
+def test_a_line_that_is_no_text_is_one_bad_row(tmp_path):
+    path = tmp_path / "p.jsonl"
+    path.write_bytes(b'\xef\xbb\xbf{"prompt": "a"}\r\n{"prompt": "\xff"}\n{"prompt": "b"}')
+    assert list(read_source(str(path)).rows) == [{"prompt": "a"}, None, {"prompt": "b"}]
+
+
+def test_a_long_field_of_csv_does_not_cost_the_file(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text(f"prompt\n{'x' * 200_000}\nb\n")
+    assert [len(row["prompt"]) for row in read_source(str(path)).rows if row] == [200_000, 1]
+
+
+def test_a_missing_column_is_named_whatever_the_others_are(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text("text\na,b,c\n")
+    with pytest.raises(ContractError, match=r"no column 'prompt'; it has \['text'\]"):
+        read_source(str(path)).require("prompt")
+    path = tmp_path / "p.jsonl"
+    path.write_text("\n".join(json.dumps({f"{number:02}" + "x" * 1000: 1}) for number in range(50)))
+    with pytest.raises(ContractError, match="and 30 more") as refused:
+        read_source(str(path)).require("prompt")
+    assert len(str(refused.value)) < 2_000
+
+
 def test_a_missing_column_names_the_nearest(path):
     with pytest.raises(ContractError, match="no column 'promt'; did you mean 'prompt'"):
         read_source(str(path)).require("promt")
@@ -60,6 +84,8 @@ def test_a_missing_column_names_the_nearest(path):
         ("p.parquet", b"PAR1 cut short", ContractError, "is it damaged"),
         ("p.json", b"{", ContractError, "is it damaged"),
         ("p.jsonl", b"\xff\xfe\x00", ContractError, "is it damaged"),
+        ("p.json", b'{"prompt": "a"}', ContractError, "holds one dict, expected a list of rows"),
+        ("p.json", b"7", ContractError, "holds one int, expected a list of rows"),
         ("p.txt", b"hello", ConfigError, "expected one of .jsonl"),
     ],
 )

@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 from sweetspot.errors import ConfigError, EngineError
 
 USER = "admin"
+SHORTEST = 16
+"""Characters of a password we keep; ours has 32."""
 FOREIGN = "http://elsewhere.example"
 TIMEOUT_S = 30
 
@@ -24,7 +26,7 @@ def login() -> str:
     """`user:password` of the Prefect server: the one you set, else one made at random once and kept.
 
     Raises:
-        ConfigError: the kept login can be read by others, or what you set is no login.
+        ConfigError: the kept login can be read by others or is damaged, or what you set is no login.
     """
     if given := os.environ.get("PREFECT_SERVER_API_AUTH_STRING"):
         if not all(given.partition(":")):
@@ -32,11 +34,28 @@ def login() -> str:
         return given
     path = login_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with suppress(FileExistsError), os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-        file.write(f"{USER}:{secrets.token_urlsafe(24)}")
-    if path.stat().st_mode & 0o077:
+    if not path.exists():
+        _make_login(path)
+    found = path.stat()
+    if found.st_mode & 0o077 or found.st_uid != os.getuid():
         raise ConfigError(f"{path}: others can read the login; run `chmod 600 {path}`, or delete it for a new one")
-    return path.read_text().strip()
+    kept = path.read_text().strip()
+    user, _, password = kept.partition(":")
+    if not user or len(password) < SHORTEST:
+        raise ConfigError(
+            f"{path}: is no login (user:password, {SHORTEST} characters at least); delete it for a new one"
+        )
+    return kept
+
+
+def _make_login(path: Path) -> None:
+    """Make it whole or not at all; of two that do it at once the first one's stays."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+        file.write(f"{USER}:{secrets.token_urlsafe(24)}")
+    with suppress(FileExistsError):
+        os.link(partial, path)
+    partial.unlink()
 
 
 def basic(login: str) -> dict[str, str]:

@@ -1,13 +1,10 @@
 """What Prefect sees of a night: one task per stage, a progress bar, and a table of what went in and out."""
 
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
-from pathlib import Path
 from typing import Any, TypeVar
 
 from prefect import get_run_logger, task
@@ -15,9 +12,11 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.cache_policies import NO_CACHE
 from prefect.runtime import flow_run
 
+from flows._cancelling import stop_if_cancelled
+from flows._failures import keeping_texts, step
 from sweetspot import ids
 from sweetspot.config import Curate
-from sweetspot.errors import EngineError, SweetspotError
+from sweetspot.errors import EngineError
 from tasks import _ray
 from tasks._stage import Run
 from tasks._store import Store
@@ -34,15 +33,11 @@ class Night:
         run: where stages work.
         logical_date: UTC date the run is for.
         tables: what stages have made so far, by schema name.
-        at: the step it is at.
-        done: steps that came to their end.
     """
 
     run: Run
     logical_date: str
     tables: dict[str, TableRef] = field(default_factory=dict)
-    at: str = "start"
-    done: list[str] = field(default_factory=list)
 
     def stage(self, function: Callable[..., TableRef], *args: Any, **kwargs: Any) -> TableRef:
         """Run one stage as a Prefect task and enter its table in the night's books."""
@@ -62,10 +57,9 @@ class Night:
             retry_delay_seconds=5,
             retry_condition_fn=_is_worth_retrying,
         )
-        self.at = name
-        result = as_task(function)(*args, **kwargs)
-        self.done.append(name)
-        return result
+        with step(name):
+            stop_if_cancelled()
+            return as_task(keeping_texts(function))(*args, **kwargs)
 
     def enter(self, *refs: TableRef) -> None:
         """Log a table's figures and keep it for delivery."""
@@ -76,15 +70,6 @@ class Night:
             get_run_logger().info("%s: %s %s in, %s out, dropped %s; %s rows, %s s", *(row[key] for key in keys))
             for note in ref.notes:
                 get_run_logger().info("%s: %s", row["stage"], note)
-
-    def explain(self, error: SweetspotError) -> str:
-        """What failed, what is safe and what to do, for the run's page and the terminal."""
-        safe = f"{', '.join(self.done)} are committed" if self.done else "nothing had been started"
-        published = "the version is published" if "deliver_dataset" in self.done else "nothing was published"
-        return (
-            f"{error}\n{self.at} failed; safe: {safe}, {published}; next: mend the cause and start the run again, it "
-            "goes on from there."
-        )
 
     def publish_table(self) -> None:
         """Show the books as a Prefect artifact."""
@@ -156,8 +141,6 @@ def night(config: Curate) -> Iterator[Night]:
     with _ray.cluster(config.cluster):
         try:
             yield book
-        except SweetspotError as error:
-            raise type(error)(book.explain(error)) from None
         finally:
             if book.tables:
                 book.publish_table()
@@ -167,19 +150,6 @@ def logical_date() -> str:
     """UTC date the run was scheduled for, so a late run keeps its date."""
     scheduled = flow_run.scheduled_start_time
     return (scheduled or datetime.now(UTC)).astimezone(UTC).strftime("%Y-%m-%d")
-
-
-def code_commit() -> str:
-    """Commit of the checkout, or the installed version."""
-    root = Path(__file__).resolve().parent.parent
-    found = subprocess.run(["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else "unknown"
-
-
-def lock_sha256() -> str:
-    """Hash of the lock file of the checkout; empty when installed without one."""
-    lock = Path(__file__).resolve().parent.parent / "requirements-cpu.lock"
-    return sha256(lock.read_bytes()).hexdigest() if lock.is_file() else ""
 
 
 def _slug(name: str) -> str:

@@ -14,7 +14,9 @@ from prefect.cache_policies import NO_CACHE
 from rich.console import Console
 from rich.table import Table as Grid
 
-from flows._night import code_commit, lock_sha256
+from flows._built import code_commit, lock_sha256
+from flows._failures import keeping_texts, step
+from flows._telling import OPTIONS, told
 from sweetspot.auditing.findings import AuditResult, Cleaning, Figure, Finding
 from sweetspot.auditing.formats import detect
 from sweetspot.auditing.report import report_markdown, verdict
@@ -51,7 +53,8 @@ class _Watch:
         return result
 
 
-@flow(name="audit", flow_run_name="audit-{config.dataset}", validate_parameters=True)
+@flow(name="audit", flow_run_name="audit-{config.dataset}", validate_parameters=True, **OPTIONS)
+@told
 def audit(config: Audit = Audit()) -> dict[str, Any]:
     """Check preference data, and if asked publish a cleaned, selected version of it."""
     watch = _Watch(_as_task)
@@ -63,7 +66,8 @@ def audit(config: Audit = Audit()) -> dict[str, Any]:
 
 
 def _as_task(name: str, work: Callable[[], Any]) -> Any:
-    return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(work)()
+    with step(name):
+        return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(keeping_texts(work))()
 
 
 def audit_file(path: str, *, out: str = "out/audit", format: str = "", **settings: Any) -> AuditResult:

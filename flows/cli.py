@@ -1,8 +1,10 @@
 """The `sweetspot` command: run, serve, doctor, sweep, keygen, verify, show, audit.
 
-Exit codes: 0 done; 1 the data or the run failed a check; 2 wrong usage or settings; 3 an external system failed.
+Exit codes: 0 done; 1 the data or the run failed a check; 2 wrong usage or settings; 3 an external system failed;
+130 stopped by Ctrl-C or SIGTERM.
 """
 
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +15,7 @@ from rich.console import Console
 
 from sweetspot.errors import ConfigError, EngineError, StoreError, SweetspotError
 
-FAILED_CHECK, WRONG_USAGE, EXTERNAL = 1, 2, 3
+FAILED_CHECK, WRONG_USAGE, EXTERNAL, STOPPED = 1, 2, 3, 130
 
 app = typer.Typer(
     help="Prompts in; a cleaned, margin-selected, versioned preference dataset and a trained policy out.",
@@ -40,6 +42,7 @@ def run(
     from sweetspot.configfile import load_config
 
     name, settings = load_config(config, overrides)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so it is cleaned up as after Ctrl-C
     plan(name, settings) if dry_run else run_flow(name, settings)
 
 
@@ -157,6 +160,9 @@ def main() -> None:
         sys.exit(WRONG_USAGE)
     except SweetspotError as error:
         _stop(error, FAILED_CHECK)
+    except (KeyboardInterrupt, typer.Abort):
+        errors.print("stopped; what is committed is safe, start the run again and it goes on from there")
+        sys.exit(STOPPED)
     except Exception as error:
         if not hasattr(error, "show"):
             raise

@@ -6,8 +6,10 @@ from typing import Any
 
 from prefect import State, flow, get_run_logger
 
+from flows._built import code_commit, lock_sha256
 from flows._lateness import skipped_as_late
-from flows._night import Night, code_commit, lock_sha256, night, summary_rows
+from flows._night import Night, night, summary_rows
+from flows._telling import OPTIONS, told
 from sweetspot.config import Curate
 from sweetspot.engines.raters import rater_revision
 from sweetspot.engines.template import ChatTemplate
@@ -26,7 +28,8 @@ from tasks.select_pairs import select_pairs
 from tasks.validate import validate
 
 
-@flow(name="curate", flow_run_name="curate-{config.dataset}")
+@flow(name="curate", flow_run_name="curate-{config.dataset}", **OPTIONS)
+@told
 def curate(config: Curate = Curate()) -> dict[str, Any] | State:
     """Prompts, or responses with scores, to a cleaned, margin-selected, published dataset version."""
     if skipped := skipped_as_late():

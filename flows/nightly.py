@@ -7,6 +7,7 @@ from prefect import State, flow
 
 from flows._lateness import skipped_as_late
 from flows._night import Night, night
+from flows._telling import OPTIONS, told
 from flows.curate import curate_tables, policies, report
 from sweetspot.config import Nightly
 from tasks._keys import read_public_key
@@ -15,7 +16,8 @@ from tasks.deliver_dataset import DeliveredVersion
 from tasks.train_policy import TrainedPolicy, TrainRequest, train_policy
 
 
-@flow(name="nightly", flow_run_name="nightly-{config.dataset}")
+@flow(name="nightly", flow_run_name="nightly-{config.dataset}", **OPTIONS)
+@told
 def nightly(config: Nightly = Nightly()) -> dict[str, Any] | State:
     """Prompts to a published version to a policy that has passed its exam; the next night samples from it."""
     if skipped := skipped_as_late():

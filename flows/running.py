@@ -10,6 +10,7 @@ from rich.table import Table
 from flows._floors import refuse_old_versions
 from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
+from sweetspot.errors import SweetspotError
 from tasks._keys import read_private_key, read_public_key
 from tasks._parquet import limits_of
 from tasks._sources import read_source
@@ -28,12 +29,17 @@ def run_flow(name: str, settings: Section) -> dict[str, Any]:
     if isinstance(settings, Curate):
         for _, check in needs(settings):
             check()
+    from prefect.exceptions import CancelledRun
+
     from flows.audit import audit
     from flows.curate import curate
     from flows.nightly import nightly
     from flows.train import train
 
-    result = {"nightly": nightly, "curate": curate, "train": train, "audit": audit}[name](settings)
+    try:
+        result = {"nightly": nightly, "curate": curate, "train": train, "audit": audit}[name](settings)
+    except CancelledRun as end:
+        raise SweetspotError(str(end)) from None
     print_result(result)
     return result
 

@@ -6,6 +6,7 @@ from typing import Any
 from prefect import flow
 
 from flows._night import night
+from flows._telling import OPTIONS, told
 from sweetspot.config import Curate, Train
 from tasks._keys import read_public_key
 from tasks._policies import current_policy
@@ -14,7 +15,8 @@ from tasks.load_prompts import load_prompts
 from tasks.train_policy import TrainRequest, train_policy
 
 
-@flow(name="train", flow_run_name="train-{config.dataset}")
+@flow(name="train", flow_run_name="train-{config.dataset}", **OPTIONS)
+@told
 def train(config: Train = Train()) -> dict[str, Any]:
     """Train on a published version, examine on held-out prompts, promote or refuse."""
     key = read_public_key(config.signing.public_key) if config.signing.public_key else ""

@@ -7,6 +7,7 @@
     ├── ConvergenceError   (ArithmeticError)  an iteration ran out of steps
     ├── CheckError         (RuntimeError)     data or a run failed a check: books, hashes, gates
     ├── EngineError        (RuntimeError)     a sampler, rater or trainer failed
+    ├── UnexpectedError    (RuntimeError)     nobody foresaw it; its kind and place, never its text
     └── StoreError         (OSError)          object storage failed or cannot keep our promises
 
 Messages have four parts: what, where (table or argument, count, first id or index), got against
@@ -40,6 +41,10 @@ class CheckError(SweetspotError, RuntimeError):
 
 class EngineError(SweetspotError, RuntimeError):
     """A sampler, rater, log-prob scorer or trainer failed."""
+
+
+class UnexpectedError(SweetspotError, RuntimeError):
+    """Something nobody foresaw, by kind and place: the text of an error that is not ours may hold rows."""
 
 
 class StoreError(SweetspotError, OSError):

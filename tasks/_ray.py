@@ -5,7 +5,9 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -86,11 +88,25 @@ def _connect(address: str) -> Any:
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
         try:
-            return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            with _own_sigterm():
+                return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except ConnectionError as error:
             if time.monotonic() > deadline:
                 raise EngineError(f"no Ray cluster answers at {address}: {str(error)[:200]}") from None
             time.sleep(JOB_POLL_S)
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep whoever handles SIGTERM now: Ray puts `sys.exit` there, and Prefect would take a cancel for a crash."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _quiet_ray_data() -> None:

@@ -117,6 +117,17 @@ def test_a_login_that_others_can_read_is_refused(home):
         login()
 
 
+@pytest.mark.parametrize("kept", ["", "admin:", "admin", ":secretsecretsecret", "admin:short"])
+def test_a_damaged_login_is_refused_and_not_served_with(home, kept):
+    login()
+    login_file().write_text(kept)
+    with pytest.raises(ConfigError, match=r"is no login .*; delete it for a new one"):
+        login()
+    login_file().unlink()
+    assert login().startswith("admin:")
+    assert [path.name for path in home.iterdir()] == ["sweetspot-login"]
+
+
 def test_your_own_login_is_taken(home, monkeypatch):
     monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:mine")
     assert login() == "me:mine"

@@ -1,4 +1,4 @@
-"""Prefect automations the project ships: a run that has gone silent is marked Crashed.
+"""Prefect automations the project ships: a run that has gone silent, or never begins, is marked Crashed.
 
 Register them, or renew them, on the server that PREFECT_API_URL names: `python -m flows.automations`. Prefect itself
 leaves the run of a killed machine Running for ever. Whatever it believes, one date is published once: that is held in
@@ -13,9 +13,16 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 
+from flows._failures import CRASHED
+
 SILENT_S = 90
 """Three heartbeats (PREFECT_FLOWS_HEARTBEAT_FREQUENCY is 30, its least, in every process of ours)."""
-ENDS = ("Completed", "Failed", "Crashed", "Cancelled", "Paused", "Suspended", "AwaitingRetry")
+PENDING_S = 110
+"""How long a worker may take from taking a run to its first line of code; with the server's own pace under 120 s."""
+TAKEN = ("Pending", "Submitting", "InfrastructurePending")
+"""Names of the state in which a worker has taken a run and it does not yet run."""
+ANY_SIGN = "prefect.flow-run.*"
+"""A heartbeat or a state of whatever name: ours have names of their own, as Skipped."""
 
 
 def crash_silent_runs() -> AutomationCore:
@@ -23,39 +30,52 @@ def crash_silent_runs() -> AutomationCore:
 
     The clock starts at Running too, not only at a heartbeat: a run may die before its first.
     """
-    return AutomationCore(
-        name="sweetspot: crash silent runs",
-        description=f"A run without a heartbeat for {SILENT_S} s is marked Crashed. What it committed is safe.",
-        trigger=EventTrigger(
-            after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
-            expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDS)},
-            match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-            for_each={"prefect.resource.id"},
-            posture=Posture.Proactive,
-            threshold=1,
-            within=timedelta(seconds=SILENT_S),
-        ),
-        actions=[
-            ChangeFlowRunState(
-                name=None,
-                force=False,
-                state=StateType.CRASHED,
-                message=f"No heartbeat for {SILENT_S} s: the process or its machine is gone. Committed chunks are "
-                "safe; start the run again, it goes on from there.",
-            )
-        ],
+    silent = EventTrigger(
+        after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
+        expect={ANY_SIGN},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=SILENT_S),
     )
+    return _crashing("crash silent runs", silent, f"No heartbeat for {SILENT_S} s: the process or its machine is gone")
+
+
+def crash_stuck_runs() -> AutomationCore:
+    """A run that a worker has taken and that does not begin within `PENDING_S` seconds is marked Crashed.
+
+    Else it would be Pending for ever, and with a concurrency limit of 1 no later night would begin.
+    """
+    stuck = EventTrigger(
+        after={f"prefect.flow-run.{name}" for name in TAKEN},
+        expect={ANY_SIGN},
+        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+        for_each={"prefect.resource.id"},
+        posture=Posture.Proactive,
+        threshold=1,
+        within=timedelta(seconds=PENDING_S),
+    )
+    return _crashing(
+        "crash stuck runs", stuck, f"Did not begin within {PENDING_S} s of being taken: the worker is gone"
+    )
+
+
+def _crashing(name: str, trigger: EventTrigger, what: str) -> AutomationCore:
+    message = f"{what}; safe: {CRASHED}."
+    action = ChangeFlowRunState(name=None, force=False, state=StateType.CRASHED, message=message)
+    return AutomationCore(name=f"sweetspot: {name}", description=message, trigger=trigger, actions=[action])
 
 
 def register() -> None:
     """Create each automation, or renew the one of its name."""
-    wanted = crash_silent_runs()
     with get_client(sync_client=True) as client:
-        found = client.read_automations_by_name(wanted.name)
-        if found:
-            client.update_automation(found[0].id, wanted)
-        else:
-            client.create_automation(wanted)
+        for wanted in (crash_silent_runs(), crash_stuck_runs()):
+            found = client.read_automations_by_name(wanted.name)
+            if found:
+                client.update_automation(found[0].id, wanted)
+            else:
+                client.create_automation(wanted)
 
 
 if __name__ == "__main__":

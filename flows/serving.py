@@ -10,32 +10,31 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from rich.console import Console
 
+from flows._child import HOME, LOGS, Child
 from flows._floors import refuse_old_versions
 from flows._guard import login, login_file, refuse_unguarded_dashboard, refuse_unguarded_server
 from sweetspot.configfile import load_config
 from sweetspot.errors import ConfigError, EngineError
 from tasks._listening import refuse_open_ports
-from tasks._processes import has_ended
 from tasks._ray_head import HOST, RayHead, is_listening, ray_head
 
 console = Console(highlight=False)
-HOME = Path(__file__).resolve().parent.parent
 POOL = "local"
 PRIVATE = 0o077
 """umask of the Prefect server: its database holds parameters and logs of every run."""
 START_TIMEOUT_S = 180
-STOP_TIMEOUT_S = 20
 WATCH_S = 1
-LOGS = Path("out/logs")
+RESTARTS, RESTARTS_WITHIN_S = 3, 3600
+"""How often the Prefect server is started again before all is stopped."""
 
 
 def serve_until_stopped(configs: Sequence[Path], *, port: int) -> None:
@@ -61,24 +60,31 @@ class Served:
 
     Attributes:
         address: of the UI.
+        login: of the Prefect server.
         head: of Ray.
-        children: name to process of the others.
+        server: of Prefect.
+        worker: that starts runs.
+        restarts: when the server was started again, by the monotonic clock.
     """
 
     address: str
+    login: str
     head: RayHead
-    children: Mapping[str, subprocess.Popen[bytes]]
+    server: Child
+    worker: Child
+    restarts: list[float] = field(default_factory=list[float])
 
     def watch(self) -> None:
-        """Start the Ray head again, where runs know it, if it has ended.
+        """Start the Prefect server or the Ray head again, where runs know it, if it has ended.
 
         Raises:
-            EngineError: another part has ended, without which no run could start or be seen; or the head does not come
-                back as it was.
+            EngineError: the worker has ended, without which no run could start; the server ends over and over; or a
+                part does not come back as it was.
         """
-        for name, process in self.children.items():
-            if has_ended(process):
-                raise EngineError(f"the {name} has ended, so all was stopped; its log lies in {LOGS}/")
+        if self.worker.has_ended():
+            raise EngineError(f"the worker has ended, so all was stopped; its log lies in {LOGS}/")
+        if self.server.has_ended():
+            self._start_server_again()
         if self.head.has_ended():
             console.print(
                 "ended      Ray head; starting it again. A run that was using it goes on when it is started again"
@@ -88,6 +94,23 @@ class Served:
             refuse_unguarded_dashboard(f"http://{self.head.dashboard}")
             refuse_open_ports("serve", os.getpid())
             console.print(f"started    Ray head, dashboard http://{self.head.dashboard}")
+
+    def _start_server_again(self) -> None:
+        """Runs that are under way go on meanwhile: they need it for their page only."""
+        now = time.monotonic()
+        if sum(now - when < RESTARTS_WITHIN_S for when in self.restarts) >= RESTARTS:
+            raise EngineError(
+                f"the Prefect server has ended {RESTARTS + 1} times within {RESTARTS_WITHIN_S // 60} minutes, so all "
+                f"was stopped; its log lies in {LOGS}/. Committed chunks are safe"
+            )
+        self.restarts.append(now)
+        console.print("ended      Prefect server; starting it again. Runs go on meanwhile")
+        self.server.stop()
+        self.server.start()
+        _wait_for(f"{self.address}/api/health", self.server)
+        refuse_unguarded_server(self.address, self.login)
+        refuse_open_ports("serve", os.getpid())
+        console.print("started    Prefect server; it asks for a login")
 
 
 @contextmanager
@@ -103,22 +126,23 @@ def serving(configs: Sequence[Path], *, port: int) -> Iterator[Served]:
         raise ConfigError(f"port {port} on {HOST} is in use; stop what listens there, or choose another with --port")
     environment = _environment(port)
     prefect = [sys.executable, "-m", "prefect"]
+    address, user = f"http://{HOST}:{port}", environment["PREFECT_API_AUTH_STRING"]
     with ExitStack() as parts:
-        server = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
-        children = {"Prefect server": parts.enter_context(_child("Prefect server", server, environment, umask=PRIVATE))}
-        _wait_for(f"http://{HOST}:{port}/api/health", "Prefect server")
-        refuse_unguarded_server(f"http://{HOST}:{port}", environment["PREFECT_API_AUTH_STRING"])
+        start = [*prefect, "server", "start", "--host", HOST, "--port", str(port)]
+        server = parts.enter_context(Child("Prefect server", start, environment, umask=PRIVATE))
+        _wait_for(f"{address}/api/health", server)
+        refuse_unguarded_server(address, user)
         console.print("started    Prefect server; it asks for a login")
         head = parts.enter_context(ray_head(cpus=os.cpu_count() or 1, environment=environment, folder=HOME))
         environment["SWEETSPOT_RAY_ADDRESS"] = head.address
         refuse_unguarded_dashboard(f"http://{head.dashboard}")
         console.print(f"started    Ray head, dashboard http://{head.dashboard}")
         _register(configs, environment)
-        worker = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
-        children["worker"] = parts.enter_context(_child("worker", worker, environment))
+        start = [*prefect, "worker", "start", "--pool", POOL, "--type", "process"]
+        worker = parts.enter_context(Child("worker", start, environment))
         console.print("started    worker")
         refuse_open_ports("serve", os.getpid())
-        yield Served(f"http://{HOST}:{port}", head, children)
+        yield Served(address, user, head, server, worker)
 
 
 def _environment(port: int) -> dict[str, str]:
@@ -180,46 +204,12 @@ def _python(arguments: list[str], environment: dict[str, str]) -> None:
         raise EngineError(f"{' '.join(arguments[1:4])} failed:\n{(done.stdout + done.stderr)[-2000:]}")
 
 
-@contextmanager
-def _child(
-    name: str, command: list[str], environment: dict[str, str], *, umask: int = -1
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A child process with its output in a log file, stopped with all its own children at the end."""
-    LOGS.mkdir(parents=True, exist_ok=True)
-    with (LOGS / f"{name.lower().replace(' ', '-')}.log").open("ab") as log:
-        process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=HOME,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            umask=umask,
-        )
-    try:
-        yield process
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process group we started: politely first, then by force whoever is left of it."""
-    os.killpg(process.pid, signal.SIGTERM)
-    try:
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while not has_ended(process) and time.monotonic() < deadline:
-            time.sleep(0.1)
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def _wait_for(url: str, what: str) -> None:
+def _wait_for(url: str, part: Child) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not part.has_ended():
         try:
             with urllib.request.urlopen(url, timeout=5):  # nosec B310: our own server on loopback
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
-    raise EngineError(f"{what} did not come up within {START_TIMEOUT_S} s; its log lies in {LOGS}/")
+    raise EngineError(f"the {part.name} did not come up within {START_TIMEOUT_S} s; its log lies in {LOGS}/")

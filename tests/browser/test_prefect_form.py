@@ -1,6 +1,7 @@
 """A night started from the form of the Prefect UI, by a browser, against the real `sweetspot serve`."""
 
 import json
+import os
 import signal
 import socket
 import time
@@ -173,6 +174,23 @@ def test_no_request_leaves_this_machine(finished, served, requests_made):
     assert len(requests_made) > 50
     hosts = {urlsplit(address.removeprefix("blob:")).netloc for address in requests_made if address[:5] != "data:"}
     assert hosts == {f"127.0.0.1:{served.port}"}
+
+
+def test_a_killed_prefect_server_comes_back_asks_for_its_login_and_knows_the_runs(finished, served):
+    server = next(pid for pid, line in served.alive().items() if "prefect server start" in line)
+    started = served.said.count("started    Prefect server")
+    os.kill(server, signal.SIGKILL)
+    deadline = time.monotonic() + RUN_TIMEOUT_MS / 1000
+    while served.said.count("started    Prefect server") == started:
+        assert time.monotonic() < deadline, served.said
+        assert served.process.poll() is None, served.said
+        time.sleep(0.2)
+    runs = f"{served.address}/api/flow_runs/count"
+    with pytest.raises(urllib.error.HTTPError, match=r"40[13]"):
+        urllib.request.urlopen(urllib.request.Request(runs, b"{}", {"content-type": "application/json"}))
+    headers = {"content-type": "application/json", **csrf_headers(served)}
+    with urllib.request.urlopen(urllib.request.Request(runs, b"{}", headers)) as answer:
+        assert json.load(answer) == 1
 
 
 def test_stopping_in_the_middle_of_a_run_leaves_no_process_and_frees_the_port(finished, served):

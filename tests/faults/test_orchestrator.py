@@ -46,7 +46,7 @@ def end(process, patience_s=400):
     return process.wait(patience_s)
 
 
-def test_a_run_that_went_silent_is_marked_crashed_and_a_finished_one_is_left_alone(server, figure):
+def test_silent_and_stuck_runs_are_marked_crashed_and_a_finished_one_is_left_alone(server, figure):
     register = server.spawn([sys.executable, "-m", "flows.automations"], "register")
     assert end(register) == 0, (server.home / "register.log").read_text()[-2000:]
     assert end(server.spawn([sys.executable, "-m", "flows.automations"], "register")) == 0  # renews, adds none
@@ -54,15 +54,27 @@ def test_a_run_that_went_silent_is_marked_crashed_and_a_finished_one_is_left_alo
     zombie = server.spawn([sys.executable, "tests/support/small_flows.py", "sleep", "3600"], "zombie")
     assert end(short) == 0
     server.wait(lambda: sorted(run["state_type"] for run in server.runs()) == ["COMPLETED", "RUNNING"], 120)
+    stuck = server.create_run(server.runs()[0]["flow_id"], "PENDING")
     os.kill(zombie.pid, signal.SIGKILL)
     zombie.wait()
-    seconds = server.wait(lambda: "CRASHED" in {run["state_type"] for run in server.runs()}, 180)
-    states = {run["flow_name"] if "flow_name" in run else run["id"]: run["state_type"] for run in server.runs()}
-    assert sorted(states.values()) == ["COMPLETED", "CRASHED"]
-    crashed = next(run for run in server.runs() if run["state_type"] == "CRASHED")
-    assert "No heartbeat for 90 s" in crashed["state"]["message"]
-    assert seconds <= 120
-    figure(TABLE, harm="run killed", **{"seconds down": "-", "seconds to Crashed": round(seconds), "result": "Crashed"})
+    started = time.monotonic()
+    server.wait(lambda: crashed(server, "No heartbeat for 90 s"), 180)
+    silent_s = time.monotonic() - started
+    server.wait(lambda: crashed(server, "not begun within 110 s"), 180)
+    stuck_s = time.monotonic() - started
+    assert crashed(server, "not begun") == [stuck]
+    states = sorted((run["state_type"], run["state"]["name"]) for run in server.runs())
+    assert states == [("COMPLETED", "Skipped"), ("CRASHED", "Crashed"), ("CRASHED", "Crashed")]
+    assert max(silent_s, stuck_s) <= 120
+    for harm, seconds in (("run killed", silent_s), ("run never begins", stuck_s)):
+        figure(TABLE, harm=harm, **{"seconds down": "-", "seconds to Crashed": round(seconds), "result": "Crashed"})
+
+
+def crashed(server, message):
+    """Runs that are Crashed with this message, which goes on with what is safe and what to do."""
+    found = [run for run in server.runs() if run["state_type"] == "CRASHED" and message in run["state"]["message"]]
+    assert all("; safe: committed chunks are safe" in run["state"]["message"] for run in found)
+    return [run["id"] for run in found]
 
 
 @pytest.mark.parametrize("down_s", [3, 60])
@@ -87,6 +99,19 @@ def test_two_nights_of_one_date_at_once_publish_one_version(server, config, tmp_
     versions = list((tmp_path / "store" / "tiny" / "versions").glob("*/manifest.json"))
     assert len(versions) == 1
     assert {run["state_type"] for run in server.runs()} == {"COMPLETED"}
+
+
+def test_a_run_that_is_falsely_marked_crashed_and_started_again_publishes_one_version(server, config, tmp_path, figure):
+    first = server.spawn(config, "first")
+    server.wait(lambda: any(run["state_type"] == "RUNNING" for run in server.runs()), 180)
+    server.set_state(server.runs()[0]["id"], "CRASHED")
+    second = server.spawn(config, "second")
+    assert [end(first), end(second)] == [0, 0], (tmp_path / "first.log").read_text()[-1500:]
+    version = open_version(f"file://{tmp_path}/store", "tiny")
+    assert len(list((tmp_path / "store" / "tiny" / "versions").glob("*/manifest.json"))) == 1
+    assert not list(differences(version))
+    harm = "falsely marked Crashed, started again"
+    figure(TABLE, harm=harm, **{"seconds down": "-", "seconds to Crashed": "-", "result": "1 version"})
 
 
 def test_a_night_with_other_settings_for_a_published_date_is_refused(server, config, tmp_path):

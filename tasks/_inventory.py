@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from tasks._dates import is_fence
 from tasks._isolation import CHUNK, PROMPT
@@ -42,6 +43,22 @@ class TableState:
 
 
 @dataclass(frozen=True)
+class TrainingState:
+    """A policy that was asked for.
+
+    Attributes:
+        prefix: key prefix.
+        version: it is trained on; empty where the request does not say.
+        stands: `asked`, `committed`, `refused` by its exam, `not promoted` though it passed, `superseded` by one
+            trained on a later version, or `promoted`.
+    """
+
+    prefix: str
+    version: str
+    stands: str
+
+
+@dataclass(frozen=True)
 class DatasetState:
     """Where a dataset's runs stand.
 
@@ -51,7 +68,9 @@ class DatasetState:
         unpublished: versions some of whose files are there, but no manifest; with what holds the name.
         dates: version that has claimed each date.
         latest: version that readers get; None before the first.
-        trainings: policies asked for, by key prefix: `asked`, `committed` or `promoted`.
+        trainings: policies asked for, by key prefix.
+        runs: ids of runs that sampled, in the order of their names.
+        published: when the newest manifest was written; None before the first.
     """
 
     tables: tuple[TableState, ...]
@@ -59,7 +78,9 @@ class DatasetState:
     unpublished: dict[str, str]
     dates: dict[str, str]
     latest: str | None
-    trainings: dict[str, str]
+    trainings: dict[str, TrainingState]
+    runs: tuple[str, ...] = ()
+    published: datetime | None = None
 
 
 def dataset_state(store: Store, dataset: str) -> DatasetState:
@@ -78,6 +99,12 @@ def dataset_state(store: Store, dataset: str) -> DatasetState:
         },
         latest=None if pointer is None else pointer.version,
         trainings=_trainings(store, dataset, items),
+        runs=tuple(
+            key.rsplit("/", 1)[1].removesuffix(".json") for key in sorted(items) if key.startswith(f"{dataset}/runs/")
+        ),
+        published=max(
+            (items[f"{dataset}/versions/{version}/manifest.json"].modified for version in versions), default=None
+        ),
     )
 
 
@@ -160,13 +187,26 @@ def _versions(store: Store, dataset: str, items: dict[str, Item]) -> tuple[tuple
     return tuple(published), unpublished
 
 
-def _trainings(store: Store, dataset: str, items: dict[str, Item]) -> dict[str, str]:
-    pointer = store.record_if_there(f"{dataset}/policies/promoted.json")
-    promoted = "" if pointer is None else pointer["policy"]["path"]
+def _trainings(store: Store, dataset: str, items: dict[str, Item]) -> dict[str, TrainingState]:
+    pointer = store.record_if_there(f"{dataset}/policies/promoted.json") or {}
     states = {}
     for key in sorted(items):
         if key.startswith(f"{dataset}/policies/") and key.endswith("/request.json"):
             prefix = key.removesuffix("/request.json")
-            committed = any(other.startswith(f"{prefix}/") and other.endswith("policy.json") for other in items)
-            states[prefix] = "promoted" if prefix in promoted else "committed" if committed else "asked"
+            version = str(store.record(key).get("version", {}).get("root", "")).rpartition("/")[2]
+            marker = store.record_if_there(f"{prefix}/policy.json")
+            states[prefix] = TrainingState(prefix, version, _stands(prefix, version, marker, pointer))
     return states
+
+
+def _stands(prefix: str, version: str, marker: dict[str, Any] | None, pointer: dict[str, Any]) -> str:
+    promoted = str(pointer.get("policy", {}).get("path", ""))
+    if promoted == prefix or promoted.startswith(f"{prefix}/"):
+        return "promoted"
+    if marker is None:
+        return "asked"
+    if "promote" not in marker:
+        return "committed"
+    if not marker["promote"]:
+        return "refused"
+    return "superseded" if version <= str(pointer.get("trained_on", "")) else "not promoted"

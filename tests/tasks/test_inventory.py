@@ -73,9 +73,30 @@ def test_trainings_are_asked_committed_or_promoted(store):
         for file in files:
             store.create(f"tiny/policies/{prefix}/{file}.json", b"{}")
     store.create("tiny/policies/promoted.json", json.dumps({"policy": {"path": "tiny/policies/c"}}).encode())
-    assert dataset_state(store, "tiny").trainings == {
+    found = dataset_state(store, "tiny").trainings
+    assert {key: training.stands for key, training in found.items()} == {
         "tiny/policies/a": "asked", "tiny/policies/b": "committed", "tiny/policies/c": "promoted",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("promote", "trained_on", "stands"),
+    [
+        (False, "2026-02-03-x", "refused"),
+        (True, "2026-02-03-x", "superseded"),
+        (True, "2026-02-01-x", "not promoted"),
+        (True, None, "not promoted"),
+    ],
+)
+def test_a_policy_that_is_not_the_promoted_one_says_why(store, promote, trained_on, stands):
+    request = {"version": {"root": "tiny/versions/2026-02-02-x"}}
+    store.create("tiny/policies/a/request.json", json.dumps(request).encode())
+    store.create("tiny/policies/a/policy.json", json.dumps({"promote": promote}).encode())
+    if trained_on:
+        pointer = {"policy": {"path": "tiny/policies/b"}, "trained_on": trained_on}
+        store.create("tiny/policies/promoted.json", json.dumps(pointer).encode())
+    training = dataset_state(store, "tiny").trainings["tiny/policies/a"]
+    assert (training.version, training.stands) == ("2026-02-02-x", stands)
 
 
 def test_a_published_dataset_has_no_orphan_and_reads_the_same_after_a_sweep(curated, store, capsys):

@@ -125,7 +125,8 @@ def test_other_settings_on_the_same_date_are_refused_until_another_attempt_is_as
     done = command.run(*other)
     assert done.returncode == 1, done.stderr[-2000:]
     assert f"has been published as {version.name}" in done.stderr
-    assert "deliver_dataset failed; safe: " in done.stderr
+    assert "CheckError: deliver_dataset failed: " in done.stderr
+    assert "; safe: " in done.stderr
     assert "raise `attempt`" in done.stderr
     assert len(list(version.parent.glob("*/manifest.json"))) == 1
     done = command.run(*other, "--set", "attempt=2")
@@ -141,6 +142,6 @@ def test_a_training_that_diverges_ends_in_one_sentence_and_promotes_nothing(comm
     wild = settings | {"flow": "train", "training": {"learning_rate": 1e30, "epochs": 3}}
     done = command.run("run", command.write("wild.yaml", wild))
     assert done.returncode == 1, done.stderr[-2000:]
-    assert "CheckError: Training diverged: the loss of step " in done.stderr
+    assert "CheckError: train_policy failed: Training diverged: the loss of step " in done.stderr
     assert "Traceback" not in done.stderr[done.stderr.rindex("CheckError: ") :]
     assert pointer.read_bytes() == before

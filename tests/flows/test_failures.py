@@ -3,6 +3,7 @@
 import errno
 import json
 import logging
+from typing import Any
 
 import httpx
 import pytest
@@ -145,8 +146,9 @@ def settled(config: Curate) -> None:
 
 
 def test_wrong_parameters_are_named_without_what_was_in_them(server):
+    wrong: Any = {"sampling": {"temprature": SECRET}}
     with pytest.raises(Exception, match="temprature"):
-        settled({"sampling": {"temprature": SECRET}})
+        settled(wrong)
     run, _ = last_run(server)
     assert "sampling.temprature" in run["state"]["message"]
     assert "; safe: committed chunks are safe" in run["state"]["message"]

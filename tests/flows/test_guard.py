@@ -37,7 +37,7 @@ class Answers(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", "0")
         self.end_headers()
 
-    def log_message(self, *arguments):
+    def log_message(self, format, *args):
         pass
 
 

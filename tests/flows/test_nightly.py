@@ -68,8 +68,8 @@ def test_the_version_reads_with_datasets_and_pandas(version):
     assert loaded["train"].num_rows == len(frame) > 0
     assert loaded["eval"].num_rows > 0
     assert list(frame.columns) == schemas.DELIVERED.arrow.names
-    assert (frame["chosen_rating"] > frame["rejected_rating"]).all()
-    assert frame["ref_chosen_logps"].notna().all()
+    assert bool((frame["chosen_rating"] > frame["rejected_rating"]).all())
+    assert bool(frame["ref_chosen_logps"].notna().all())
 
 
 def test_an_unmodified_trl_trainer_takes_it(version, root, tmp_path):

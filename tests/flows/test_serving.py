@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -49,7 +50,7 @@ def parts(tmp_path, monkeypatch):
     monkeypatch.setattr("flows.serving.refuse_open_ports", lambda what, pid: None)
     port, started = free_ports(1)[0], []
 
-    def make(head, *, server=(sys.executable, "-c", ANSWERS, str(port))):
+    def make(head: Any, *, server=(sys.executable, "-c", ANSWERS, str(port))):
         children = [
             Child("Prefect server", list(server), os.environ),
             Child("worker", [sys.executable, "-c", "import time; time.sleep(600)"], os.environ),
@@ -57,7 +58,7 @@ def parts(tmp_path, monkeypatch):
         started.extend(children)
         for child in children:
             child.start()
-        return Served(f"http://127.0.0.1:{port}", LOGIN, head, *children)
+        return Served(f"http://127.0.0.1:{port}", LOGIN, head, children[0], children[1])
 
     yield make
     for child in started:

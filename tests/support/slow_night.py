@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 from prefect import flow
@@ -101,7 +102,7 @@ def is_quiet(folder: Path, descendants: list[psutil.Process]) -> bool:
 if __name__ == "__main__":
     parameters = json.loads(Path(sys.argv[-1]).read_text())
     if sys.argv[1] == "deploy":
-        deployment = slow.to_deployment("slow", parameters={"config": parameters})
+        deployment: Any = slow.to_deployment("slow", parameters={"config": parameters})
         deployment.work_pool_name = "local"
         deployment.entrypoint = "slow_night.slow"
         deployment.apply()

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from typing import Any
 
 from prefect import flow
 from prefect.states import Completed
@@ -33,7 +34,8 @@ if __name__ == "__main__":
 
         from prefect.client.schemas.schedules import IntervalSchedule
 
-        deployment = due.to_deployment("often", schedule=IntervalSchedule(interval=timedelta(seconds=EVERY_S)))
+        every: Any = IntervalSchedule(interval=timedelta(seconds=EVERY_S))
+        deployment: Any = due.to_deployment("often", schedule=every)
         deployment.work_pool_name = "local"
         deployment.entrypoint = "small_flows.due"
         deployment.apply()

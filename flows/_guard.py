@@ -34,8 +34,7 @@ def login() -> str:
         return given
     path = login_file()
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if not path.exists():
-        _make_login(path)
+    _make_login(path)
     found = path.stat()
     if found.st_mode & 0o077 or found.st_uid != os.getuid():
         raise ConfigError(f"{path}: others can read the login; run `chmod 600 {path}`, or delete it for a new one")
@@ -49,7 +48,7 @@ def login() -> str:
 
 
 def _make_login(path: Path) -> None:
-    """Make it whole or not at all; of two that do it at once the first one's stays."""
+    """Make it whole or not at all; one that is there stays, also that of another who makes it at this moment."""
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     with os.fdopen(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
         file.write(f"{USER}:{secrets.token_urlsafe(24)}")

@@ -263,6 +263,8 @@ class Training(Section):
     """Pairs in one optimiser step."""
     max_tokens: int = Field(default=128, ge=8)
     """Longest prompt plus response; a longer pair is refused, never cut."""
+    checkpoint_steps: int = Field(default=100, ge=0)
+    """Optimiser steps between checkpoints, so the most that a kill can cost; 0 saves after the last step only."""
     seed: int = Field(default=0, ge=0)
     """Of the order of pairs."""
     max_unpacked_bytes: int = Field(default=8 * 2**30, ge=2**20)
@@ -304,7 +306,7 @@ class Cluster(Section):
     stall_s: float = Field(default=1800.0, gt=0)
     """Most seconds a chunk, or opening a model, may take; then the worker is ended and the row to blame leaves."""
     job_timeout_s: float = Field(default=86_400.0, gt=0)
-    """Most seconds a training job may take; started again, it goes on from its last checkpoint."""
+    """Most seconds a run waits for its training job before it stops it; started again, it goes on from a checkpoint."""
     worker_memory_gib: float = Field(default=0.0, ge=0)
     """Most memory of the processor (not the GPU) a worker with a model may take; 0 leaves it to Ray's own monitor."""
 

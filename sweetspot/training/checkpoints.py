@@ -1,11 +1,13 @@
 """Checkpoints that can be trusted: only a sealed one is continued from, and only by the run that wrote it.
 
 `transformers.Trainer` writes a checkpoint file by file into its final folder, so a folder proves nothing. The seal is
-written after everything else and names the run: pairs, settings and start policy.
+written after everything else is on disk. It names every file with its hash, the run (pairs, settings and start
+policy), and how many processes shared its batches.
 """
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +26,12 @@ KEPT_CHECKPOINTS = 2
 
 
 def run_fingerprint(pairs: Sequence[TokenPair], training: Training, policy_revision: str) -> str:
-    """Identity of a training run: its pairs in order, its settings and its start policy."""
+    """Identity of a training run: its pairs in order, its settings (but how often to save) and its start policy."""
     digest = hashlib.sha256()
     for pair in pairs:
         digest.update(repr(pair).encode())
-    return ids.fingerprint([digest.hexdigest(), training.model_dump(mode="json"), policy_revision])
+    settings = training.model_dump(mode="json", exclude={"checkpoint_steps"})
+    return ids.fingerprint([digest.hexdigest(), settings, policy_revision])
 
 
 class CheckpointSeal(TrainerCallback):
@@ -36,38 +39,73 @@ class CheckpointSeal(TrainerCallback):
 
     def __init__(self, directory: Path, fingerprint: str) -> None:
         self._directory = directory
-        self._seal = ids.canonical_json({"run": fingerprint})
+        self._fingerprint = fingerprint
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Called by the Trainer after a checkpoint's last file."""
-        (self._directory / f"checkpoint-{state.global_step}" / SEAL).write_bytes(self._seal)
+        folder = self._directory / f"checkpoint-{state.global_step}"
+        files = {path.name: _synced_sha256(path) for path in sorted(folder.iterdir()) if path.name != SEAL}
+        seal = {"run": self._fingerprint, "processes": args.world_size, "files": files}
+        partial = folder / f"{SEAL}.partial"
+        partial.write_bytes(ids.canonical_json(seal))
+        _synced_sha256(partial)
+        partial.rename(folder / SEAL)
+
+
+def _synced_sha256(path: Path) -> str:
+    """Hash of a file that is on disk afterwards, even if the machine loses power."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def starting_checkpoint(directory: Path, fingerprint: str, *, resume: bool) -> Path | None:
-    """The newest sealed checkpoint to continue from, or None to start anew.
+    """The newest complete checkpoint to continue from, or None to start anew.
 
-    Unsealed checkpoints, which a crash left behind, are removed; without `resume`, all are.
+    Incomplete checkpoints, which a crash left behind, are removed; without `resume`, all are.
 
     Raises:
-        ContractError: The checkpoints belong to a run on other pairs, settings or start policy.
+        ContractError: The checkpoints belong to a run on other pairs, settings or start policy, or one of another
+            number of processes, which saw the pairs in another order.
     """
     if not resume:
         shutil.rmtree(directory, ignore_errors=True)
-    sealed = []
+    complete = []
     for folder in sorted(directory.glob("checkpoint-*"), key=checkpoint_step):
-        if (folder / SEAL).is_file():
-            sealed.append(folder)
+        if (seal := _seal_of(folder)) is not None:
+            complete.append((folder, seal))
         else:
             shutil.rmtree(folder)
-    if not sealed:
+    if not complete:
         return None
-    found = json.loads((sealed[-1] / SEAL).read_bytes())["run"]
-    if found != fingerprint:
+    newest, seal = complete[-1]
+    if seal["run"] != fingerprint:
         raise ContractError(
-            f"resume: {sealed[-1]} belongs to run {found}, this one is {fingerprint}: pairs, settings or start policy "
-            "differ. Use another output_dir, or resume=False, which starts anew."
+            f"resume: {newest} belongs to run {seal['run']}, this one is {fingerprint}: pairs, settings or start "
+            "policy differ. Use another output_dir, or resume=False, which starts anew."
         )
-    return sealed[-1]
+    _refuse_other_processes(newest, seal["processes"])
+    return newest
+
+
+def _seal_of(folder: Path) -> dict[str, Any] | None:
+    """What the seal says if every file is as it was sealed, else None."""
+    try:
+        seal = json.loads((folder / SEAL).read_bytes())
+        whole = all(_synced_sha256(folder / name) == sha256 for name, sha256 in seal["files"].items())
+    except (OSError, ValueError, KeyError):
+        return None
+    return seal if whole else None
+
+
+def _refuse_other_processes(checkpoint: Path, processes: int) -> None:
+    ours = int(os.environ.get("WORLD_SIZE", "1"))
+    if ours != processes:
+        raise ContractError(
+            f"resume: {checkpoint} is of a training by {processes} process{'es' * (processes != 1)}, this one has "
+            f"{ours} (WORLD_SIZE); the rest of the pairs would come in another order. Continue with {processes}, or "
+            "use resume=False, which starts anew."
+        )
 
 
 def checkpoint_step(checkpoint: Path) -> int:

@@ -46,7 +46,6 @@ def train_policy(
     pad_to_multiple_of: int | None = None,
     trust_row_references: bool = False,
     resume: bool = False,
-    checkpoint_steps: int = 100,
     on_step: OnStep | None = None,
 ) -> TrainingResult:
     """Train a policy on preference pairs; the start policy is the reference.
@@ -58,13 +57,12 @@ def train_policy(
         rows: Delivered rows of the train split; see `tokenise_pairs`.
         policy_dir: Directory of the start policy.
         output_dir: Gets `policy/` (safetensors and tokenizer, ready to load) and `checkpoints/`.
-        training: Loss and schedule.
+        training: Loss, schedule and how often to save; the last step is always kept.
         pad_to_multiple_of: Rounds padded lengths up; changes speed only.
         trust_row_references: Take reference log-probabilities from rows that have both. Only right if they were
             computed with this very start policy and template.
         resume: Continue from the last complete checkpoint in `output_dir` where there is one; a run that had
             finished is not trained again. False starts anew and removes earlier checkpoints.
-        checkpoint_steps: Steps between checkpoints; the last step is always kept.
         on_step: Called after each step with (step, total steps, loss).
 
     Returns:
@@ -86,7 +84,7 @@ def train_policy(
     policy = load_policy(start)
     pairs = scorer.with_references(policy, pairs)
     before = scorer.logps(policy, probe(pairs))
-    optimisation = _Optimisation(training, output_dir / "checkpoints", fingerprint, checkpoint_steps, on_step)
+    optimisation = _Optimisation(training, output_dir / "checkpoints", fingerprint, on_step)
     policy, losses = optimisation.run(policy, pairs, scorer.collator, found)
     save_policy(policy, template, output_dir / "policy")
     return summarise(
@@ -105,7 +103,6 @@ class _Optimisation:
     training: Training
     checkpoints: Path
     fingerprint: str
-    checkpoint_steps: int
     on_step: OnStep | None
 
     def run(
@@ -125,7 +122,6 @@ class _Optimisation:
                 self.training,
                 self.checkpoints,
                 steps=steps,
-                checkpoint_steps=self.checkpoint_steps,
                 use_cache=getattr(policy.config, "use_cache", True),
             ),
             data_collator=collator,

@@ -14,6 +14,9 @@ from transformers.utils import logging as transformers_logging
 from sweetspot.engines.template import ChatTemplate
 from sweetspot.errors import ConfigError
 
+SHARD_SIZE = "2GB"
+"""Of a file of weights: one request can still write it to any store."""
+
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
@@ -76,7 +79,7 @@ def save_policy(policy: Any, template: ChatTemplate, directory: Path) -> None:
     """
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    policy.save_pretrained(partial)
+    policy.save_pretrained(partial, max_shard_size=SHARD_SIZE)
     template.tokenizer.save_pretrained(partial)
     shutil.rmtree(directory, ignore_errors=True)
     partial.rename(directory)

@@ -45,18 +45,15 @@ def warmup_steps(steps: int) -> int:
     return -(-steps // STEPS_PER_WARMUP_STEP) if steps > 1 else 0
 
 
-def training_arguments(
-    training: Training, directory: Path, *, steps: int, checkpoint_steps: int, use_cache: bool
-) -> TrainingArguments:
+def training_arguments(training: Training, directory: Path, *, steps: int, use_cache: bool) -> TrainingArguments:
     """AdamW without weight decay, linear warm-up over the first tenth, then half a cosine down to 0.
 
     The first step's learning rate is 0 and the peak is reached after the warm-up, as transformers' schedules have it.
 
     Args:
-        training: Batch size, learning rate, seed.
+        training: Batch size, learning rate, seed, steps between checkpoints.
         directory: Gets the checkpoints.
         steps: Of the whole run; fixes the schedule.
-        checkpoint_steps: Steps between checkpoints.
         use_cache: What the policy's configuration says. The Trainer writes this into the policy; its own default
             would leave whoever samples from the trained policy without a key-value cache.
 
@@ -78,7 +75,7 @@ def training_arguments(
         bf16=uses_bfloat16(),
         logging_steps=1,
         logging_nan_inf_filter=False,
-        save_steps=checkpoint_steps,
+        save_steps=training.checkpoint_steps or steps,
         save_total_limit=KEPT_CHECKPOINTS,
         remove_unused_columns=False,
         dataloader_pin_memory=torch.cuda.is_available(),

@@ -34,9 +34,11 @@ def whole(policy_dir, make_rows, settings, tmp_path_factory):
 def train(policy_dir, make_rows, settings, tmp_path):
     """train(name, **options): 20 rows, 6 steps (3 an epoch), a checkpoint every 2 steps."""
 
-    def run(name: str, **options):
-        defaults = {"training": settings, "checkpoint_steps": 2}
-        return train_policy(make_rows(20), policy_dir=policy_dir, output_dir=tmp_path / name, **(defaults | options))
+    def run(name: str, *, training=settings, checkpoint_steps=2, **options):
+        training = training.model_copy(update={"checkpoint_steps": checkpoint_steps})
+        return train_policy(
+            make_rows(20), policy_dir=policy_dir, output_dir=tmp_path / name, training=training, **options
+        )
 
     return run
 
@@ -74,6 +76,40 @@ def test_a_half_written_checkpoint_is_not_continued_from(whole, train, tmp_path)
     resumed = train("cut", resume=True, on_step=lambda step, *_: steps.append(step))
     assert steps == [3, 4, 5, 6]
     assert resumed.losses == pytest.approx(whole[0].losses, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "trainer_state.json", SEAL])
+def test_a_checkpoint_with_a_torn_or_changed_file_is_not_continued_from(train, tmp_path, name):
+    with pytest.raises(Interrupted):
+        train("cut", on_step=stop_at(5))
+    victim = tmp_path / "cut" / "checkpoints" / "checkpoint-4" / name
+    data = bytearray(victim.read_bytes())
+    data[len(data) // 2] ^= 1
+    victim.write_bytes(bytes(data))
+    steps = []
+    train("cut", resume=True, on_step=lambda step, *_: steps.append(step))
+    assert steps == [3, 4, 5, 6]
+
+
+def test_a_checkpoint_of_more_processes_is_refused(train, monkeypatch):
+    with pytest.raises(Interrupted):
+        train("cut", on_step=stop_at(5))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ContractError, match=r"training by 1 process, this one has 2 \(WORLD_SIZE\); the rest of the"):
+        train("cut", resume=True)
+
+
+def test_how_often_to_save_may_change_on_the_way(whole, train):
+    with pytest.raises(Interrupted):
+        train("cut", on_step=stop_at(5))
+    steps = []
+    resumed = train("cut", checkpoint_steps=1, resume=True, on_step=lambda step, *_: steps.append(step))
+    assert (steps, resumed.losses) == ([5, 6], whole[0].losses)
+
+
+def test_without_an_interval_the_last_step_alone_is_kept(train, tmp_path):
+    train("out", checkpoint_steps=0)
+    assert steps_in(tmp_path / "out") == ["checkpoint-6"]
 
 
 @pytest.mark.parametrize("epochs", [2.0, 1.5])
@@ -115,7 +151,7 @@ def test_the_newest_seal_is_found_by_number_not_by_name(tmp_path):
     for step in (2, 10, 9):
         folder = tmp_path / f"checkpoint-{step}"
         folder.mkdir()
-        (folder / SEAL).write_text(json.dumps({"run": "mine"}))
+        (folder / SEAL).write_text(json.dumps({"run": "mine", "processes": 1, "files": {}}))
     assert starting_checkpoint(tmp_path, "mine", resume=True) == tmp_path / "checkpoint-10"
 
 

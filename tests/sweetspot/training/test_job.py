@@ -139,8 +139,8 @@ def test_references_of_rows_shift_the_first_loss_where_they_are_trusted(policy_d
 
 
 def test_divergence_ends_training_and_shows(policy_dir, tmp_path, make_rows, settings):
-    wild = settings.model_copy(update={"learning_rate": 1e30})
-    result = train_policy(make_rows(20), policy_dir=policy_dir, output_dir=tmp_path, training=wild, checkpoint_steps=1)
+    wild = settings.model_copy(update={"learning_rate": 1e30, "checkpoint_steps": 1})
+    result = train_policy(make_rows(20), policy_dir=policy_dir, output_dir=tmp_path, training=wild)
     assert result.steps == 3
     assert [math.isfinite(loss) for loss in result.losses] == [True, True, False]
     assert result.diverged

@@ -56,6 +56,17 @@ def test_saving_replaces_a_policy_and_a_half_written_one(policy_dir, tmp_path):
     assert ChatTemplate.load(str(target)).full_chat_hash == template.full_chat_hash
 
 
+def test_weights_are_saved_in_shards_that_load_as_one(policy_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr("sweetspot.training.policy.SHARD_SIZE", "30KB")
+    policy = load_policy(policy_dir)
+    save_policy(policy, ChatTemplate.load(str(policy_dir)), tmp_path / "policy")
+    shards = list((tmp_path / "policy").glob("*.safetensors"))
+    assert len(shards) > 1
+    assert all(len(load_file(shard)) == 1 or shard.stat().st_size < 32_000 for shard in shards)
+    weights = load_policy(tmp_path / "policy").state_dict()
+    assert all(torch.equal(weights[name], weight) for name, weight in policy.state_dict().items())
+
+
 def test_remarks_of_transformers_are_heard_again_afterwards():
     remarks, logger = [], transformers_logging.get_logger("transformers.of_this_test")
     handler = logging.Handler()

@@ -22,7 +22,7 @@ def test_steps_are_epochs_times_batches_rounded_up(pairs, batch_size, epochs, st
 
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0), (2, 1), (10, 1), (11, 2), (30, 3), (100, 10)])
 def test_the_first_tenth_warms_up(tmp_path, steps, warmup):
-    arguments = training_arguments(Training(seed=2**32 + 5), tmp_path, steps=steps, checkpoint_steps=5, use_cache=True)
+    arguments = training_arguments(Training(seed=2**32 + 5), tmp_path, steps=steps, use_cache=True)
     assert arguments.get_warmup_steps(steps) == warmup
     assert arguments.max_steps == steps
     assert arguments.seed == 5

@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,11 +11,15 @@ from typing import Any
 from sweetspot import ids
 from sweetspot.engines.revision import check_safe, local_directory, model_revision
 from sweetspot.errors import CheckError
+from tasks._private_folders import cache_folder, private_folder
+from tasks._records import parse_record
 from tasks._seams import seam
 from tasks._store import Store
 
 _REVISION = re.compile(r"[0-9a-f]{16}|[0-9a-f]{40}")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*", re.ASCII)
+FORMATS = (".safetensors", ".json", ".jinja", ".txt", ".model")
+"""Files of a policy in the store: weights, configuration, tokenizer and chat template; nothing that runs code."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class PolicyRef:
     """A policy by name and content.
 
     Attributes:
-        path: directory or hub name; for a policy in the store, its key prefix.
+        path: directory or hub name; for a policy in the store, its key prefix: `policy.json` and `<revision>/`.
         revision: hash of its files, or the hub commit.
         store: URI of the store it lies in; empty for a directory or a hub model.
     """
@@ -34,18 +37,35 @@ class PolicyRef:
     store: str = ""
 
     def local_path(self) -> Path:
-        """A directory an engine can load; a policy in the store or on the hub is fetched once per machine."""
+        """A directory an engine can load; a policy in the store or on the hub is fetched once per machine.
+
+        Raises:
+            CheckError: the files are not those of the revision, changed at rest, or of a format we do not load.
+            ConfigError: no such model, or one that brings code.
+        """
         if not self.store:
-            return local_directory(self.path, self.revision)
-        folder = _cache() / self.revision
+            folder = local_directory(self.path, self.revision)
+            if Path(self.path).is_dir():
+                self._refuse_others(model_revision(self.path), self.path)
+            return folder
+        folder = private_folder(cache_folder() / self.revision)
         marker = Store(self.store).record(f"{self.path}/policy.json")
+        self._refuse_others(marker["revision"], f"{self.store}/{self.path}")
         for entry in marker["files"]:
-            _refuse_odd_file(entry["path"], self)
-            _fetch(Store(self.store), f"{self.path}/{entry['path']}", folder / entry["path"], entry["sha256"])
+            _refuse_odd_file(entry["path"], f"{self.store}/{self.path}")
+        for entry in marker["files"]:
+            key = f"{self.path}/{self.revision}/{entry['path']}"
+            _fetch(Store(self.store), key, folder / entry["path"], entry["sha256"])
         check_safe(str(folder))
-        if model_revision(str(folder)) != self.revision:
-            raise CheckError(f"{self.store}/{self.path}: its files are not those of revision {self.revision}")
+        self._refuse_others(model_revision(str(folder)), f"{self.store}/{self.path}")
         return folder
+
+    def _refuse_others(self, found: str, where: str) -> None:
+        if found != self.revision:
+            raise CheckError(
+                f"{where}: its files are not those of revision {self.revision}, they are of {str(found)[:80]}; restore "
+                "them, or start a new run, which takes the policy as it is"
+            )
 
     def __post_init__(self) -> None:
         """Refuse a revision that could be a path: the cache's folder is named by it."""
@@ -84,18 +104,23 @@ def policy_of_run(store_uri: str, dataset: str, run_id: str, start: PolicyRef, *
 
 
 def commit_policy(store_uri: str, prefix: str, folder: Path, facts: Mapping[str, Any]) -> PolicyRef:
-    """Write a policy's files to the store, then `policy.json`, which makes it one."""
-    store, files = Store(store_uri), []
+    """Write a policy's files to the store under their revision, then `policy.json`, which makes it one.
+
+    A training that was done twice gives two sets of files; the first `policy.json` says which one counts.
+
+    Raises:
+        CheckError: a file of another format than we load.
+    """
+    store, files, revision = Store(store_uri), [], model_revision(str(folder))
     for path in sorted(p for p in folder.iterdir() if p.is_file()):
+        _refuse_odd_file(path.name, str(folder))
         data = path.read_bytes()
-        store.commit(f"{prefix}/{path.name}", data)
+        store.commit(f"{prefix}/{revision}/{path.name}", data)
         seam("policy_file_committed")
         files.append({"path": path.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    revision = model_revision(str(folder), "")
-    marker = ids.canonical_json({"revision": revision, "files": files, **facts})
-    store.commit(f"{prefix}/policy.json", marker)
+    store.create(f"{prefix}/policy.json", ids.canonical_json({"revision": revision, "files": files, **facts}))
     seam("policy_committed")
-    return PolicyRef(prefix, revision, store_uri)
+    return PolicyRef(prefix, store.record(f"{prefix}/policy.json")["revision"], store_uri)
 
 
 def find_policy(store_uri: str, prefix: str) -> PolicyRef | None:
@@ -104,18 +129,35 @@ def find_policy(store_uri: str, prefix: str) -> PolicyRef | None:
     return None if marker is None else PolicyRef(prefix, marker["revision"], store_uri)
 
 
-def promote(policy: PolicyRef, dataset: str, *, version: str) -> None:
-    """Move the dataset's pointer to the new policy.
+def promote(policy: PolicyRef, dataset: str, *, version: str, logical_date: str) -> str:
+    """Move the dataset's pointer to the new policy, unless it shows one trained on a later date's version.
 
-    Raises:
-        CheckError: somebody else moved it meanwhile; their policy stays.
+    Args:
+        policy: in the store.
+        dataset: whose pointer.
+        version: name of the version it was trained on.
+        logical_date: of that version, YYYY-MM-DD.
+
+    Returns:
+        Why it was not promoted, in one sentence; empty if the pointer shows it.
     """
-    store = Store(policy.store)
-    before = store.read_if_there(_pointer(dataset))
-    data = ids.canonical_json({"policy": policy.to_json(), "trained_on": version})
-    if before != data and not store.swap(_pointer(dataset), before, data):
-        raise CheckError(f"{_pointer(dataset)}: another run promoted a policy meanwhile; ours is kept, not promoted")
+    store, key = Store(policy.store), _pointer(dataset)
+    while True:
+        data = store.read_if_there(key)
+        before = None if data is None else parse_record(data, f"{store.uri}/{key}")
+        if before is not None and before["policy"] == policy.to_json():
+            break
+        if before is not None and before.get("logical_date", "") > logical_date:
+            return (
+                f"The policy {before['policy']['revision']}, trained on the later version {before['trained_on']}, "
+                "stays promoted."
+            )
+        replaced = None if before is None else {name: before[name] for name in ("policy", "trained_on")}
+        shown = {"policy": policy.to_json(), "trained_on": version, "logical_date": logical_date, "replaced": replaced}
+        if store.swap(key, data, ids.canonical_json(shown)):
+            break
     seam("promoted")
+    return ""
 
 
 def _promoted(store: Store, dataset: str) -> dict[str, str] | None:
@@ -128,14 +170,14 @@ def _pointer(dataset: str) -> str:
     return f"{dataset}/policies/promoted.json"
 
 
-def _refuse_odd_file(name: str, policy: PolicyRef) -> None:
-    """A file's name in a marker becomes a path on this machine."""
+def _refuse_odd_file(name: str, where: str) -> None:
+    """A file's name in a marker becomes a path on this machine, and its format decides what reads it."""
     if not isinstance(name, str) or not _FILE.fullmatch(name):
-        raise CheckError(f"{policy.store}/{policy.path}: lists a file {str(name)[:80]!r}; expected one plain name")
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("SWEETSPOT_CACHE", Path(tempfile.gettempdir()) / f"sweetspot-{os.getuid()}"))
+        raise CheckError(f"{where}: lists a file {str(name)[:80]!r}; expected one plain name")
+    if not name.endswith(FORMATS):
+        raise CheckError(
+            f"{where}: lists {name[:80]}; expected {', '.join(FORMATS)} alone, for other formats can run code when read"
+        )
 
 
 def _fetch(store: Store, key: str, path: Path, sha256: str) -> None:
@@ -144,7 +186,6 @@ def _fetch(store: Store, key: str, path: Path, sha256: str) -> None:
     data = store.read(key)
     if hashlib.sha256(data).hexdigest() != sha256:
         raise CheckError(f"{key}: its hash is not the committed one; the policy changed at rest")
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_bytes(data)
     partial.replace(path)

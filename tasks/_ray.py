@@ -1,12 +1,9 @@
-"""The only `import ray`: a local or remote cluster, chunks mapped over actors, and training jobs."""
+"""A local or remote Ray cluster and chunks mapped over its actors; besides `_ray_jobs`, the only `import ray`."""
 
-import json
 import logging
 import os
 import secrets
-import shlex
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,9 +17,7 @@ from tasks._endpoints import check_cluster_address
 from tasks._listening import refuse_open_ports
 from tasks._ray_head import LOOPBACK, ray_head
 
-JOB_POLL_S = 0.5
-JOB_SUBMIT_TIMEOUT_S = 60
-JOB_ERROR = "sweetspot job error: "
+CONNECT_POLL_S = 0.5
 CONNECT_TIMEOUT_S = 120
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
@@ -93,7 +88,7 @@ def _connect(address: str) -> Any:
         except ConnectionError as error:
             if time.monotonic() > deadline:
                 raise EngineError(f"no Ray cluster answers at {address}: {str(error)[:200]}") from None
-            time.sleep(JOB_POLL_S)
+            time.sleep(CONNECT_POLL_S)
 
 
 @contextmanager
@@ -203,18 +198,6 @@ def _call(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     return _ChunkActor(lambda: lambda _: work())({"chunk": [0]})["receipt"][0]
 
 
-def _submit(client: Any, **job: Any) -> str:
-    """Submit a job; the agent that takes it comes up some seconds after the head on a busy machine."""
-    deadline = time.monotonic() + JOB_SUBMIT_TIMEOUT_S
-    while True:
-        try:
-            return client.submit_job(**job)
-        except RuntimeError as error:
-            if time.monotonic() > deadline:
-                raise EngineError(f"the cluster takes no jobs: {str(error)[:200]}") from None
-            time.sleep(JOB_POLL_S)
-
-
 def _as_value(error: SweetspotError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
 
@@ -229,45 +212,3 @@ def _worker_failed(error: Exception) -> EngineError:
     """Name the kind of failure and never its text, which may hold rows."""
     kind = type(error).__name__
     return EngineError(f"a worker of this stage failed with {kind}; committed chunks are safe. See the Ray logs")
-
-
-def run_job(module: str, arguments: Sequence[str], *, name: str, dashboard: str, deadline_s: float) -> str:
-    """Run `python -m module arguments` as a Ray job and wait for its end; returns its log.
-
-    Raises:
-        SweetspotError: the job's own error, as `job_main` wrote it.
-        EngineError: the job did not succeed, or not in time; the last lines of its log are in the message.
-    """
-    from ray.job_submission import JobStatus, JobSubmissionClient
-
-    client = JobSubmissionClient(f"http://{dashboard}")
-    passed = {key: os.environ[key] for key in ("OMP_NUM_THREADS", "AWS_ENDPOINT_URL") if key in os.environ}
-    job = _submit(
-        client,
-        entrypoint=shlex.join([sys.executable, "-m", module, *arguments]),
-        submission_id=f"{name}-{secrets.token_hex(4)}",
-        runtime_env={"env_vars": passed},
-    )
-    final = {JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.STOPPED}
-    deadline = time.monotonic() + deadline_s
-    while (status := client.get_job_status(job)) not in final:
-        if time.monotonic() > deadline:
-            client.stop_job(job)
-            raise EngineError(f"job {job} was stopped after {deadline_s:.0f} s (cluster.job_timeout_s)")
-        time.sleep(JOB_POLL_S)
-    log = client.get_job_logs(job)
-    if status is not JobStatus.SUCCEEDED:
-        own = [line for line in log.splitlines() if line.startswith(JOB_ERROR)]
-        if own:
-            _receipt(json.loads(own[-1].removeprefix(JOB_ERROR)))
-        raise EngineError(f"job {job} ended as {status.value}:\n" + "\n".join(log.splitlines()[-15:]))
-    return log
-
-
-def job_main(main: Callable[..., None], arguments: Sequence[str]) -> None:
-    """Run a job's entry point; our own error becomes a line of its log, which `run_job` raises again."""
-    try:
-        main(*arguments)
-    except SweetspotError as error:
-        sys.stdout.write(f"{JOB_ERROR}{json.dumps(_as_value(error))}\n")
-        sys.exit(1)

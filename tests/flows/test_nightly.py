@@ -82,7 +82,7 @@ def test_a_new_policy_is_committed_and_promoted(night, command):
     policies = command.folder / "store" / "tiny" / "policies"
     promoted = json.loads((policies / "promoted.json").read_text())
     folder = command.folder / "store" / promoted["policy"]["path"]
-    assert (folder / "model.safetensors").is_file()
+    assert (folder / promoted["policy"]["revision"] / "model.safetensors").is_file()
     marker = json.loads((folder / "policy.json").read_text())
     assert marker["revision"] == promoted["policy"]["revision"]
     assert 0 <= marker["exam"]["before"] <= 1

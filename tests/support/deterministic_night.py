@@ -22,7 +22,7 @@ from scored_world import FACTS, RATERS, curate, make_world
 import sweetspot.engines.samplers
 import sweetspot.training.job  # noqa: F401
 from sweetspot.config import Evaluation, Prompts, Sampling, Training
-from tasks import _ray, _seams, train_job
+from tasks import _ray, _ray_jobs, _seams, train_job
 from tasks._policies import start_policy
 from tasks._versions import open_version
 from tasks.deliver_dataset import deliver_dataset
@@ -59,8 +59,9 @@ def note_worked(folder: Path) -> None:
 def main(folder: Path, *, training: bool) -> None:
     """Curate and publish; train and promote if asked to."""
     note_worked(folder)
-    _ray.run_job = lambda module, arguments, **_: train_job.main(*arguments)
+    _ray_jobs.run_job = lambda module, arguments, **_: train_job.main(*arguments)
     tempfile.tempdir = str(folder)  # scratch of the training job
+    os.environ.pop("SWEETSPOT_CACHE", None)
     prompts = Prompts(
         source=str(folder / "scored.jsonl"), starts_from="responses", score_columns=list(RATERS),
         answer_column="answer", held_out_fraction=0.2,
@@ -74,7 +75,7 @@ def main(folder: Path, *, training: bool) -> None:
         start=start_policy(str(WORLD / "policy")),
         prompts=world.tables["prompts"],
         sampling=Sampling(policy=str(WORLD / "policy"), max_tokens=8),
-        training=Training(epochs=1, batch_size=8),
+        training=Training(epochs=1, batch_size=8, checkpoint_steps=1),
         evaluation=Evaluation(samples=2, min_gain=-1.0, max_chosen_drop=1e9),
     )
     assert train_policy(request, world.run).promoted

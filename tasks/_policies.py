@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sweetspot import ids
+from sweetspot.delivery.version_name import place_of
 from sweetspot.engines.revision import check_safe, local_directory, model_revision
 from sweetspot.errors import CheckError
 from tasks._private_folders import cache_folder, private_folder
@@ -130,7 +131,9 @@ def find_policy(store_uri: str, prefix: str) -> PolicyRef | None:
 
 
 def promote(policy: PolicyRef, dataset: str, *, version: str, logical_date: str) -> str:
-    """Move the dataset's pointer to the new policy, unless it shows one trained on a later date's version.
+    """Move the dataset's pointer to the new policy, unless it shows one trained on a later version.
+
+    Later is by date and attempt, as for `latest.json`.
 
     Args:
         policy: in the store.
@@ -141,13 +144,13 @@ def promote(policy: PolicyRef, dataset: str, *, version: str, logical_date: str)
     Returns:
         Why it was not promoted, in one sentence; empty if the pointer shows it.
     """
-    store, key = Store(policy.store), _pointer(dataset)
+    store, key, ours = Store(policy.store), _pointer(dataset), _place(version, logical_date)
     while True:
         data = store.read_if_there(key)
         before = None if data is None else parse_record(data, f"{store.uri}/{key}")
         if before is not None and before["policy"] == policy.to_json():
             break
-        if before is not None and before.get("logical_date", "") > logical_date:
+        if before is not None and _place(before["trained_on"], before.get("logical_date", "")) > ours:
             return (
                 f"The policy {before['policy']['revision']}, trained on the later version {before['trained_on']}, "
                 "stays promoted."
@@ -158,6 +161,11 @@ def promote(policy: PolicyRef, dataset: str, *, version: str, logical_date: str)
             break
     seam("promoted")
     return ""
+
+
+def _place(version: str, logical_date: str) -> tuple[str, int]:
+    """Which of two versions is the later one; a name that states no attempt counts as the first of its date."""
+    return place_of(version) or (logical_date, 1)
 
 
 def _promoted(store: Store, dataset: str) -> dict[str, str] | None:

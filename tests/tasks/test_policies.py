@@ -134,8 +134,9 @@ def test_promotion_moves_forward_by_date_and_says_what_it_replaced(policy):
     reason = promote(policy, "tiny", version="2026-02-01-abc", logical_date="2026-02-01")
     assert reason == f"The policy {late.revision}, trained on the later version 2026-02-02-abc, stays promoted."
     assert pointer(policy)["policy"] == late.to_json()
-    assert promote(later, "tiny", version="2026-02-02.2-def", logical_date="2026-02-02") == ""
+    assert promote(later, "tiny", version="2026-02-02.10-0123abcd", logical_date="2026-02-02") == ""
     assert pointer(policy)["replaced"] == {"policy": late.to_json(), "trained_on": "2026-02-02-abc"}
+    assert promote(policy, "tiny", version="2026-02-02.9-0123abcd", logical_date="2026-02-02").endswith("promoted.")
 
 
 def test_promoting_again_changes_nothing(policy):

@@ -33,10 +33,9 @@ class Files:
 
     def watch(self) -> None:
         """See the three ways files are written: by torch, by safetensors, and as text or bytes of Python's."""
+        models: Any = transformers.modeling_utils
         torch.save = self.around(torch.save, lambda given: given[1])
-        transformers.modeling_utils.safe_save_file = self.around(
-            transformers.modeling_utils.safe_save_file, lambda given: given[1]
-        )
+        models.safe_save_file = self.around(models.safe_save_file, lambda given: given[1])
         Path.write_bytes = self.around(Path.write_bytes, lambda given: given[0])
         sys.addaudithook(self.opened)
 

@@ -95,21 +95,21 @@ class LossyProxy(ThreadingHTTPServer):
 
 
 class LossyHandler(BaseHTTPRequestHandler):
-    server: LossyProxy
-
-    def log_message(self, *_: object) -> None: ...
+    def log_message(self, format: str, *args: object) -> None: ...
 
     def hand_on(self) -> None:
+        proxy = self.server
+        assert isinstance(proxy, LossyProxy)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        first = self.command == "POST" and self.path == "/api/jobs/" and not self.server.lost
-        self.server.lost |= first
-        if first and self.server.kind == "reset":
+        first = self.command == "POST" and self.path == "/api/jobs/" and not proxy.lost
+        proxy.lost |= first
+        if first and proxy.kind == "reset":
             return self.connection.close()
-        upstream = http.client.HTTPConnection(self.server.upstream, timeout=30)
+        upstream = http.client.HTTPConnection(proxy.upstream, timeout=30)
         upstream.request(self.command, self.path, body, dict(self.headers.items()))
         reply = upstream.getresponse()
         data, status = reply.read(), reply.status
-        if first and self.server.kind == "drop":
+        if first and proxy.kind == "drop":
             return self.connection.close()
         self.send_response_only(500 if first else status)
         self.send_header("Content-Type", reply.getheader("Content-Type", "text/plain"))

@@ -121,7 +121,9 @@ def test_of_two_jobs_on_one_machine_one_trains_on_what_was_pinned_and_the_record
     assert record["trained_on"] == version.root.rsplit("/", 1)[-1]
     assert record["manifest_sha256"] == version.manifest_sha256
     assert record["license"] == "cc-by-4.0"
-    assert find_policy(asked.run.store, asked.prefix).local_path().is_dir()
+    policy = find_policy(asked.run.store, asked.prefix)
+    assert policy is not None
+    assert policy.local_path().is_dir()
     assert train_policy(asked.request, asked.run).promoted
     elsewhere = PolicyRef("tiny/policies/later", "0" * 16, asked.run.store)
     promote(elsewhere, "tiny", version="2026-02-07-abc", logical_date="2026-02-07")
@@ -213,5 +215,5 @@ def test_two_launches_at_once_run_one_job_and_promote_one_policy(asked, ray_clus
     assert first == second
     assert first.promoted
     name = f"train-{ids.fingerprint([asked.run.store, asked.prefix])}"
-    jobs = [job.submission_id for job in JobSubmissionClient(f"http://{ray_cluster}").list_jobs()]
+    jobs = [job.submission_id or "" for job in JobSubmissionClient(f"http://{ray_cluster}").list_jobs()]
     assert [job for job in jobs if job.startswith(name)] == [f"{name}-1"]

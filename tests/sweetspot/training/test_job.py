@@ -2,6 +2,7 @@ import json
 import logging
 import math
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -62,7 +63,7 @@ def test_steps_are_reported_as_they_are_done(policy_dir, tmp_path, make_rows, se
 def test_nothing_is_printed_and_nobody_is_warned(policy_dir, tmp_path, make_rows, settings, capfd):
     remarks = []
     handler = logging.Handler()
-    handler.emit = remarks.append
+    handler.emit = remarks.append  # pyright: ignore[reportAttributeAccessIssue]
     transformers_logging.add_handler(handler)
     transformers_logging.enable_progress_bar()
     with warnings.catch_warnings(record=True, action="always") as warned:
@@ -169,7 +170,7 @@ def test_refused_rows_leave_nothing_behind(policy_dir, tmp_path, make_rows, sett
 
 @pytest.mark.parametrize(("rows", "probed"), [(1, 1), (64, 64), (65, 64), (1000, 64)])
 def test_the_probe_is_spread_over_the_rows(rows, probed):
-    places = probe(range(rows))
+    places: list[Any] = probe(range(rows))  # pyright: ignore[reportArgumentType]  (numbers for pairs)
     assert len(set(places)) == probed
     assert (places[0], places[-1]) == (0, rows - 1)
     assert places == sorted(places)

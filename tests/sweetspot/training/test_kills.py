@@ -26,6 +26,8 @@ class Trainings:
 
     def run(self, name: str, *, step: int | None = None, file: int | None = None, every: int = EVERY) -> int:
         wanted = {"name": name, "step": step, "file": file, "every": every}
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(wanted) + "\n")
         self.process.stdin.flush()
         return int(self.process.stdout.readline())
@@ -52,7 +54,7 @@ def trainings(root, policy_dir, make_rows, tmp_path_factory) -> Iterator[Trainin
         env={**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"},
     ) as process:
         yield Trainings(process, folder)
-        process.stdin.close()
+        process.communicate()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from prefect import get_run_logger
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
-from prefect.runtime import flow_run
+from prefect.runtime import flow_run as this_run
 from prefect.states import Cancelled, Crashed
 
 from flows._cancelling import RunCancelledError, stopping_when_cancelled
@@ -52,13 +52,16 @@ def told(function: Callable[P, R]) -> Callable[P, R | State]:
     return telling
 
 
-def say(flow: Any, run: FlowRun, state: State) -> None:
-    """Hook for ends that no code of ours saw: a killed process, wrong parameters, an engine's own words."""
+def say(flow: Any, flow_run: FlowRun, state: State) -> None:
+    """Hook for ends that no code of ours saw: a killed process, wrong parameters, an engine's own words.
+
+    Prefect's runner passes its arguments by these names.
+    """
     if TOLD in (state.message or ""):
         return
-    text = _sentences.get(str(run.id)) or f"{_of_engine(state)}; safe: {CRASHED}."
+    text = _sentences.get(str(flow_run.id)) or f"{_of_engine(state)}; safe: {CRASHED}."
     with get_client(sync_client=True) as client:
-        client.set_flow_run_state(run.id, State(type=state.type, name=state.name, message=text), force=True)
+        client.set_flow_run_state(flow_run.id, State(type=state.type, name=state.name, message=text), force=True)
 
 
 OPTIONS: dict[str, Any] = {"persist_result": False, "on_failure": [say], "on_crashed": [say]}
@@ -75,7 +78,7 @@ def _of_engine(state: State) -> str:
 
 def _show(failure: Failure) -> None:
     """In the log and as an artifact; a server that is gone must not hide the failure itself."""
-    if flow_run.id is None:
+    if this_run.id is None:
         return
     with suppress(Exception):
         get_run_logger().error("%s", failure.sentence)
@@ -85,11 +88,11 @@ def _show(failure: Failure) -> None:
 
 def _say_stopped(failure: Failure) -> None:
     """Set the state now: at a signal the process may end before Prefect's engine does."""
-    if flow_run.id is None:
+    if this_run.id is None:
         return
-    _sentences[flow_run.id] = failure.sentence
+    _sentences[this_run.id] = failure.sentence
     with suppress(Exception), get_client(sync_client=True) as client:
-        run = client.read_flow_run(flow_run.id)
+        run = client.read_flow_run(this_run.id)
         asked = run.state is not None and run.state.is_cancelling()
         ended = Cancelled(message=failure.sentence) if asked else Crashed(message=failure.sentence)
         client.set_flow_run_state(run.id, ended, force=True)

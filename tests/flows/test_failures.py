@@ -1,6 +1,7 @@
 """Every kind of failure ends in one sentence on the run's page: what failed, what is safe, what to do."""
 
 import errno
+import inspect
 import json
 import logging
 from typing import Any
@@ -16,7 +17,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 import flows._floors
 from flows._cancelling import RunCancelledError
 from flows._failures import Steps, explain, keeping_texts, step
-from flows._telling import OPTIONS, told
+from flows._telling import OPTIONS, say, told
 from sweetspot import errors
 from sweetspot.config import Curate
 from tasks._ray_head import free_ports
@@ -137,6 +138,11 @@ def test_a_cancel_is_cancelled_and_not_a_failure(server):
     assert run["state"]["name"] == "Cancelled"
     assert "somebody cancelled the run; safe: " in run["state"]["message"]
     assert shown
+
+
+def test_prefects_runner_can_call_the_hook():
+    """It passes the arguments by name."""
+    assert list(inspect.signature(say).parameters) == ["flow", "flow_run", "state"]
 
 
 @flow(**OPTIONS)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from sweetspot.errors import ConfigError, ContractError, StoreError
-from tasks._s3 import open_bucket
+from tasks._s3_file import open_object
 
 SCHEMES = ("", "file", "s3")
 """Of what a form may name. A web address would make this machine fetch whatever it alone can reach."""
@@ -37,11 +37,12 @@ def open_named(name: str, *, what: str) -> BinaryIO:
     refuse_foreign(name, what=what)
     try:
         if name.lower().startswith("s3://"):
-            path = name[len("s3://") :]
-            return open_bucket(path.rpartition("/")[0]).fs.open(path, "rb")
+            return open_object(name[len("s3://") :])
         return local_path(name).open("rb")
     except (FileNotFoundError, IsADirectoryError):
         raise ConfigError(f"{what}: no file {name!r}") from None
+    except StoreError:
+        raise
     except OSError as error:
         raise StoreError(f"{name}: cannot be read ({type(error).__name__}); check address and rights") from None
 

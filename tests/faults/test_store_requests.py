@@ -17,7 +17,8 @@ from tasks._store import Store
 from tasks.deliver_dataset import deliver_dataset
 from tasks.relabel_pairs import relabel_pairs
 
-HEALED = ("500", "503", "409", "reset", "drop", "delay", "truncated")
+SLOW = ("delay", "timed_out", "drip", "trickle", "stall_upload")
+HEALED = ("500", "503", "409", "reset", "drop", "truncated", *SLOW)
 
 
 class Publishing:
@@ -56,7 +57,7 @@ class Publishing:
 def publishing(proxy, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_ray, "map_chunks", lambda open_work, chunks, **_: map(open_work(), chunks))
-        patch.setattr(_s3, "READ_TIMEOUT_S", proxy.patience_s)
+        patch.setattr(_s3, "TRY_S", proxy.patience_s)
         world = make_world(
             tmp_path_factory.mktemp("world"), scored_rows(prompts=12), store=f"s3://{proxy.bucket}/store"
         )

@@ -2,6 +2,7 @@
 
 import json
 import urllib.request
+from fnmatch import fnmatch
 
 import boto3
 import pytest
@@ -40,8 +41,8 @@ def keys(root):
 
 def access_key(identities, role: str, policy: dict) -> dict:
     """The key of a new user with this policy."""
-    # The server applies a denial without looking at its condition; the condition has a test of its own.
-    policy["Statement"] = [s for s in policy["Statement"] if s["Sid"] != "NeverOverwriteBlindly"]
+    # The server applies a denial without looking at its condition; the conditions have a test of their own.
+    policy["Statement"] = [s for s in policy["Statement"] if s["Effect"] == "Allow" or "Condition" not in s]
     identities.create_user(UserName=role)
     identities.put_user_policy(UserName=role, PolicyName=role, PolicyDocument=json.dumps(policy))
     return identities.create_access_key(UserName=role)["AccessKey"]
@@ -67,8 +68,8 @@ ACTIONS = {
     "delete a probe": lambda s3: s3.delete_object(Bucket=BUCKET, Key=f"{PREFIX}/probe/1"),
 }
 ALLOWED = {
-    "writer": {"read a manifest", "read a table", "create"},
-    "reader": {"read a manifest"},
+    "writer": {"read a manifest", "read a table", "create", "list"},
+    "reader": {"read a manifest", "list"},
     "sweeper": {"read a manifest", "read a table", "list", "delete a probe"},
 }
 
@@ -110,8 +111,42 @@ def test_a_missing_right_is_named_with_action_and_key(keys, monkeypatch):
         Store(f"s3://{BUCKET}/{PREFIX}/by-reader").create("a", b"1")
 
 
-def test_the_writer_may_put_only_under_a_condition(root):
-    (denial,) = [s for s in policy_of(root, "writer")["Statement"] if s["Sid"] == "NeverOverwriteBlindly"]
-    assert denial["Effect"] == "Deny"
-    assert denial["Action"] == "s3:PutObject"
-    assert denial["Condition"] == {"Null": {"s3:if-none-match": "true", "s3:if-match": "true"}}
+NONE_MATCH, MATCH = "s3:if-none-match", "s3:if-match"
+
+
+@pytest.mark.parametrize(
+    ("key", "header", "may"),
+    [
+        ("demo/versions/v1/manifest.json", NONE_MATCH, True),
+        ("demo/versions/v1/manifest.json", MATCH, False),
+        ("demo/versions/v1/manifest.json", "", False),
+        ("demo/versions/v1/data/train-00000-of-00001.parquet", MATCH, False),
+        ("demo/latest.json", NONE_MATCH, True),
+        ("demo/latest.json", MATCH, True),
+        ("demo/latest.json", "", False),
+        ("demo/tables/pairs/f/chunk-00000.json", "", False),
+    ],
+)
+def test_the_writer_puts_under_a_condition_and_over_no_version(root, key, header, may):
+    assert may != any(
+        denies(statement, f"arn:aws:s3:::{BUCKET}/{PREFIX}/{key}", header)
+        for statement in policy_of(root, "writer")["Statement"]
+        if statement["Effect"] == "Deny" and statement["Action"] == "s3:PutObject"
+    )
+
+
+def denies(statement: dict, resource: str, header: str) -> bool:
+    """Whether a denial of puts holds for one, by IAM's rule for `Null`: every key that is named must be absent."""
+    (condition,) = statement["Condition"].items()
+    operator, keys = condition
+    assert operator == "Null"
+    assert set(keys.values()) == {"true"}
+    return fnmatch(resource, statement["Resource"]) and header not in keys
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_role_can_tell_absent_from_forbidden(root, role):
+    listing = [s for s in policy_of(root, role)["Statement"] if "s3:ListBucket" in s["Action"]]
+    assert [s["Resource"] for s in listing] == [f"arn:aws:s3:::{BUCKET}"]
+    # A get has no prefix: a plain StringLike would not hold for it.
+    assert listing[0]["Condition"] == {"StringLikeIfExists": {"s3:prefix": f"{PREFIX}/*"}}

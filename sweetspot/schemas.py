@@ -3,7 +3,7 @@
 Strings are `large_string`: a chunk of long responses passes the 2 GiB that `string` can index.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -51,20 +51,34 @@ class Schema:
             raise ContractError(f"{self.name}: a row does not fit the schema: {error}") from None
         return self.check(table)
 
+    def differences(self, found: pa.Schema, columns: Sequence[str] | None = None) -> str:
+        """How the columns of a table differ from these, or from those of these that are named; empty if they do not.
+
+        What Arrow says besides names, order and types (metadata, nullability, chunks) makes no difference.
+        """
+        expected = {column.name: column.type for column in self.columns if columns is None or column.name in columns}
+        types = dict(zip(found.names, found.types, strict=True))
+        said = [f"column {name!r} is missing" for name in expected if name not in types]
+        said += [f"column {name!r} is not expected" for name in types if name not in expected]
+        said += [
+            f"{name}: type {types[name]}, expected {kind}"
+            for name, kind in expected.items()
+            if name in types and types[name] != kind
+        ]
+        if not said and columns is None and found.names != list(expected):
+            said = [f"columns in the order {found.names}, expected {list(expected)}"]
+        return "; ".join(said)
+
     def check(self, table: pa.Table) -> pa.Table:
         """Return `table` if it has exactly these columns and types, no forbidden null and a unique key.
 
         Raises:
             ContractError: naming the column, the count and the first offending row.
         """
-        if table.schema.names != self.arrow.names:
-            raise ContractError(
-                f"{self.name}: columns {table.schema.names}, expected {self.arrow.names}; see sweetspot/schemas.py"
-            )
+        if found := self.differences(table.schema):
+            raise ContractError(f"{self.name}: {found}; see sweetspot/schemas.py")
         for column in self.columns:
             values = table[column.name]
-            if values.type != column.type:
-                raise ContractError(f"{self.name}.{column.name}: type {values.type}, expected {column.type}")
             if values.null_count and not column.nullable:
                 first = values.is_null().to_pylist().index(True)
                 raise ContractError(

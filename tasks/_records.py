@@ -1,11 +1,14 @@
 """JSON objects that we once wrote to a store: what is not as it was is named, with what to do.
 
 Whoever writes to the bucket may have put them there, so nothing of one is used before its type is known.
+A sealed record holds the hash of the rest of it. Receipts are sealed, for nothing else says what they must be.
 """
 
+import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from sweetspot import ids
 from sweetspot.delivery import _plain
 from sweetspot.errors import CheckError, ContractError
 
@@ -89,6 +92,24 @@ def parse_record(data: bytes, where: str) -> Record:
     if not isinstance(found, dict):
         raise CheckError(f"{where}: is {type(found).__name__}, expected an object; {DAMAGED}")
     return Record(found, where)
+
+
+def seal_record(fields: dict[str, Any]) -> bytes:
+    """Encode an object together with the sha256 of its canonical JSON."""
+    return ids.canonical_json({**fields, "seal": hashlib.sha256(ids.canonical_json(fields)).hexdigest()})
+
+
+def parse_sealed(data: bytes, where: str) -> Record:
+    """Decode a record that was sealed when it was written, without its seal.
+
+    Raises:
+        CheckError: it is not, byte for byte, what was written.
+    """
+    record = parse_record(data, where)
+    fields = {name: value for name, value in record.items() if name != "seal"}
+    if data != seal_record(fields):
+        raise CheckError(f"{where}: {'does not fit its seal' if 'seal' in record else 'has no seal'}; {DAMAGED}")
+    return Record(fields, where)
 
 
 def _is_text(value: Any, pattern: str) -> bool:

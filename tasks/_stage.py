@@ -1,9 +1,11 @@
 """How every stage runs: what is committed is skipped, the rest is mapped over the cluster, books must balance."""
 
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from secrets import token_hex
 from typing import Any, Protocol
 
@@ -15,6 +17,7 @@ from sweetspot.delivery.books import Book, IdSet
 from sweetspot.errors import CheckError
 from sweetspot.schemas import Schema
 from tasks import _ray
+from tasks._folder import require_room
 from tasks._isolation import Isolation
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table
@@ -159,6 +162,7 @@ def run_stage(
         return replace(finished, reused_chunks=finished.chunks)
     chunks = next(iter(inputs.values())).chunks
     todo = [index for index in range(chunks) if store.read_if_there(f"{location}/{chunk_key(index)}") is None]
+    _require_room(store, stage)
     plan = _Plan(stage, run.store, location, dict(inputs), open_work, run.cluster, session=token_hex(8))
     run.progress(stage.name, chunks - len(todo), chunks)
     _work_chunks(plan, todo, chunks, run)
@@ -166,6 +170,12 @@ def run_stage(
     # The seconds are committed too: a run that is started again must write the very same report.
     ref = replace(ref, notes=notes(ref), seconds=round(time.monotonic() - started, 3))
     return replace(commit_table(store, ref), reused_chunks=chunks - len(todo))
+
+
+def _require_room(store: Store, stage: Stage) -> None:
+    """Begin only where there is room: Ray and engines spill to the scratch folder, chunks go to the store."""
+    require_room(Path(tempfile.gettempdir()), what=stage.name)
+    store.require_room(stage.name)
 
 
 def _work_chunks(plan: _Plan, todo: Sequence[int], chunks: int, run: Run) -> None:

@@ -5,15 +5,10 @@ the name is taken; `swap` replaces a pointer only if it still holds what the cal
 reader lists a directory or trusts that a file that opens is complete: readers are given sizes and hashes.
 """
 
-import fcntl
 import hashlib
-import os
 import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -24,9 +19,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from sweetspot.errors import CheckError, ConfigError, StoreError
+from tasks._folder import Folder, require_room
 from tasks._records import Record, parse_record
 from tasks._s3 import S3Bucket, open_bucket
-from tasks._seams import seam
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*(/[A-Za-z0-9][A-Za-z0-9._=+-]*)*", re.ASCII)
 SCHEMES = ("file", "s3")
@@ -61,9 +56,9 @@ class Store:
             raise ConfigError("store: the URI holds credentials; put them in the environment instead")
 
     @cached_property
-    def _backend(self) -> "_Folder | S3Bucket":
+    def _backend(self) -> Folder | S3Bucket:
         if self.uri.startswith("file://"):
-            return _Folder(Path(self.uri.removeprefix("file://")).absolute())
+            return Folder(Path(self.uri.removeprefix("file://")).absolute())
         return open_bucket(self.uri.removeprefix("s3://"))
 
     def read(self, key: str) -> bytes:
@@ -111,6 +106,15 @@ class Store:
         """Delete an object. Only the sweeper does."""
         self._backend.remove(key)
 
+    def require_room(self, what: str) -> None:
+        """Refuse to begin `what` on a disk that is as good as full; a bucket has no end.
+
+        Raises:
+            StoreError: with the folder and the bytes.
+        """
+        if isinstance(self._backend, Folder):
+            require_room(self._backend.root, what=what)
+
     def probe(self) -> None:
         """Prove that this store can be written to, refuses to overwrite, and moves a pointer only from what it holds.
 
@@ -120,7 +124,7 @@ class Store:
         key = f"probe/{uuid4().hex}"
         try:
             first, second = self.create(key, b"1"), self.create(key, b"2")
-            kept = self.read(key) == b"1"
+            kept = self.read(key) == b"1" and self.read_if_there(f"{key}-absent") is None
             stale, moved = self.swap(key, b"0", b"3"), self.swap(key, b"1", b"4")
         except OSError as error:
             raise StoreError(f"{self.uri}: cannot be written: {error}. Check path, rights and credentials") from None
@@ -130,6 +134,11 @@ class Store:
     def read_table(self, key: str, sha256: str, columns: list[str] | None = None) -> pa.Table:
         """Read a Parquet object after checking its hash.
 
+        Args:
+            key: of the object.
+            sha256: it was committed with.
+            columns: to read; those of them that are there come back, and whoever knows the schema compares.
+
         Raises:
             CheckError: the bytes are not the ones that were committed, or are no table.
         """
@@ -138,7 +147,9 @@ class Store:
         if found != sha256:
             raise CheckError(f"{self.uri}/{key}: sha256 {found[:12]}…, committed {sha256[:12]}…; it changed at rest")
         try:
-            return pq.read_table(pa.BufferReader(data), columns=columns, page_checksum_verification=True)
+            there = pq.read_schema(pa.BufferReader(data)).names
+            wanted = None if columns is None else [name for name in columns if name in there]
+            return pq.read_table(pa.BufferReader(data), columns=wanted, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise CheckError(f"{self.uri}/{key}: is no Parquet table: {type(error).__name__}") from None
 
@@ -172,76 +183,3 @@ def _checked(key: str) -> str:
     if not _KEY.fullmatch(key) or len(key) > 512:
         raise StoreError(f"object name {key[:80]!r} is not made of plain path segments")
     return key
-
-
-class _Folder:
-    """A local directory with the promises of a bucket: whole files, no overwrite, compare-and-swap."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def read(self, key: str) -> bytes | None:
-        try:
-            return (self.root / key).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def listing(self, prefix: str) -> list[tuple[str, int, datetime]]:
-        found = []
-        for path in (self.root / prefix).rglob("*"):
-            if path.is_file() and path.suffix != ".lock":
-                status = path.stat()
-                modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                found.append((str(path.relative_to(self.root)), status.st_size, modified))
-        return found
-
-    def remove(self, key: str) -> None:
-        (self.root / key).unlink(missing_ok=True)
-
-    def create(self, key: str, data: bytes) -> bool:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _complete_file(path.parent, data) as written:
-            try:
-                os.link(written, path)
-            except FileExistsError:
-                return self.read(key) == data
-        _sync_directory(path.parent)
-        return True
-
-    def swap(self, key: str, expected: bytes | None, data: bytes) -> bool:
-        path = self.root / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with (path.parent / f".{path.name}.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            found = self.read(key)
-            if found != expected or found == data:
-                return found == data
-            with _complete_file(path.parent, data) as written:
-                os.replace(written, path)
-            _sync_directory(path.parent)
-        return True
-
-
-@contextmanager
-def _complete_file(folder: Path, data: bytes) -> Iterator[str]:
-    """A temporary file in `folder` that holds `data` durably; gone afterwards unless it was renamed."""
-    handle, name = tempfile.mkstemp(dir=folder, prefix=".writing-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o644)  # mkstemp makes private files; a delivered dataset is for readers
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        seam("file_written")
-        yield name
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _sync_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

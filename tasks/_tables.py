@@ -5,7 +5,7 @@ Layout, below `<dataset>/tables/<name>/<fingerprint>/`:
     part-00003-<sha256[:12]>.parquet      rows of chunk 3
     dropped-00003-<sha256[:12]>.parquet   rows that left in chunk 3, if any
     chunk-00003.json                      the commit of chunk 3: names and hashes the two, and holds its book
-    table.json                            the commit of the table: all chunk receipts, added up
+    table.json                            the commit of the table: all chunk receipts, added up; both kinds are sealed
 
 The fingerprint covers the stage's code version, its settings and the fingerprints of its inputs, so
 a changed setting writes elsewhere and a chunk that is there never needs redoing.
@@ -19,10 +19,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from sweetspot import ids, schemas
+from sweetspot import schemas
 from sweetspot.delivery.books import Book
+from sweetspot.errors import CheckError
 from sweetspot.schemas import Schema
 from sweetspot.score_cells import OK
+from tasks._records import DAMAGED, Record, parse_sealed, seal_record
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 
@@ -63,9 +65,20 @@ class TableRef:
         return SCHEMAS[self.name]
 
     def read_chunk(self, index: int, columns: list[str] | None = None) -> pa.Table:
-        """Read one chunk's rows, after checking its hash."""
+        """Read one chunk's rows, after checking its hash and its columns.
+
+        Raises:
+            CheckError: it changed at rest, or was made by a build with other columns.
+        """
         part = self.receipt(index)["part"]
-        return Store(self.store).read_table(f"{self.location}/{part['path']}", part["sha256"], columns)
+        key = f"{self.location}/{part['path']}"
+        table = Store(self.store).read_table(key, part["sha256"], columns)
+        if found := self.schema.differences(table.schema, columns):
+            raise CheckError(
+                f"{self.store}/{key}: {found}; another build of sweetspot made it. Remove {self.location} and start "
+                "the run again, which makes it anew"
+            )
+        return table
 
     def read_dropped(self, index: int) -> pa.Table:
         """Read the rows that left in one chunk."""
@@ -75,8 +88,12 @@ class TableRef:
         return Store(self.store).read_table(f"{self.location}/{part['path']}", part["sha256"])
 
     def receipt(self, index: int) -> dict[str, Any]:
-        """The commit record of one chunk."""
-        return Store(self.store).record(f"{self.location}/{chunk_key(index)}")
+        """The commit record of one chunk.
+
+        Raises:
+            CheckError: it is not as it was committed, or is the receipt of another chunk or table.
+        """
+        return _read_receipt(Store(self.store), self.location, index)
 
     def each_chunk(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All chunks in order."""
@@ -122,7 +139,7 @@ def commit_chunk(
     left unreferenced.
     """
     receipt = {
-        "chunk": index,
+        **_place(location, index),
         "part": _commit_file(store, location, f"part-{index:05d}", schema.check(result.table)),
         "dropped": _commit_file(store, location, f"dropped-{index:05d}", result.dropped)
         if len(result.dropped)
@@ -131,9 +148,26 @@ def commit_chunk(
     }
     seam("part_committed")
     key = f"{location}/{chunk_key(index)}"
-    if not store.create(key, ids.canonical_json(receipt)):
-        return dict(store.record(key))
+    if not store.create(key, seal_record(receipt)):
+        return dict(_read_receipt(store, location, index))
     seam("receipt_committed")
+    return receipt
+
+
+def _place(location: str, index: int) -> dict[str, Any]:
+    """What ties a receipt to the one place where it counts, under whatever name the dataset goes."""
+    return {"table": "/".join(location.split("/")[-2:]), "chunk": index}
+
+
+def _read_receipt(store: Store, location: str, index: int) -> Record:
+    key = f"{location}/{chunk_key(index)}"
+    receipt = parse_sealed(store.read(key), f"{store.uri}/{key}")
+    place = {"table": receipt.text("table"), "chunk": receipt.count("chunk")}
+    if place != _place(location, index):
+        raise CheckError(
+            f"{store.uri}/{key}: is the receipt of chunk {place['chunk']} of {place['table']}, put here by somebody; "
+            f"{DAMAGED}"
+        )
     return receipt
 
 
@@ -147,17 +181,22 @@ def _commit_file(store: Store, location: str, stem: str, table: pa.Table) -> dic
 
 def find_table(store: Store, location: str) -> TableRef | None:
     """The committed table at `location`, or None."""
-    fields = store.record_if_there(f"{location}/table.json")
-    if fields is None:
+    key = f"{location}/table.json"
+    data = store.read_if_there(key)
+    if data is None:
         return None
-    return TableRef(**{**fields, "notes": tuple(fields["notes"]), "store": store.uri})
+    fields = parse_sealed(data, f"{store.uri}/{key}")
+    ref = TableRef(**{**fields, "notes": tuple(fields["notes"]), "store": store.uri})
+    if ref.location.split("/")[-2:] != location.split("/")[-2:]:
+        raise CheckError(f"{store.uri}/{key}: is the receipt of {ref.location}, put here by somebody; {DAMAGED}")
+    return ref
 
 
 def commit_table(store: Store, ref: TableRef) -> TableRef:
     """Make the chunks one table; the first commit of a location counts and is what is returned."""
     seam("chunks_committed")
     fields = {key: value for key, value in ref.to_json().items() if key not in ("reused_chunks", "store")}
-    if not store.create(f"{ref.location}/table.json", ids.canonical_json(fields)):
+    if not store.create(f"{ref.location}/table.json", seal_record(fields)):
         return find_table(store, ref.location) or ref
     seam("table_committed")
     return ref

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweetspot.errors import CheckError
-from tasks._records import Record, parse_record
+from tasks._records import Record, parse_record, parse_sealed, seal_record
 from tasks._store import Store
 
 
@@ -48,3 +48,18 @@ def test_records_travel():
     assert found == {"a": 1}
     with pytest.raises(CheckError, match="here: has no 'b'"):
         found["b"]
+
+
+def test_every_flipped_bit_of_a_sealed_record_is_noticed():
+    whole = seal_record({"chunk": 3, "part": {"rows": 17, "share": 0.25}, "text": "naïve", "none": None})
+    assert parse_sealed(whole, "a.json") == {
+        "chunk": 3, "part": {"rows": 17, "share": 0.25}, "text": "naïve", "none": None,
+    }  # fmt: skip
+    for place in range(len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            with pytest.raises(CheckError, match="changed at rest"):
+                parse_sealed(bytes(damaged), "a.json")
+    with pytest.raises(CheckError, match=r"a\.json: has no seal"):
+        parse_sealed(b'{"chunk":3}', "a.json")

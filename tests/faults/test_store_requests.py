@@ -32,8 +32,8 @@ class Publishing:
     def __call__(self, dataset: str) -> None:
         tables, config = dict(self.world.tables), self.world.config
         run = Run(config.store, dataset, "run", config.cluster)
-        inputs = [tables[name] for name in ("prompts", "responses", "pairs", "selected")]
-        tables["delivered"] = relabel_pairs(*inputs, config.relabelling, run)
+        prompts, responses, pairs, selected = (tables[name] for name in ("prompts", "responses", "pairs", "selected"))
+        tables["delivered"] = relabel_pairs(prompts, responses, pairs, selected, config.relabelling, run)
         deliver_dataset(tables, FACTS, store_uri=config.store, dataset=dataset)
 
     def published(self, dataset: str, kind: str = "", at: int = -1) -> dict[str, object]:

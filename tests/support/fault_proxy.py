@@ -68,7 +68,7 @@ class Proxy:
         return [path for method, path in self.seen if method == "GET" and listing & set(parse_qs(urlsplit(path).query))]
 
 
-class Drip(io.RawIOBase):
+class Drip(io.BufferedIOBase):
     """Writes to a connection a byte at a time, until the client goes away."""
 
     def __init__(self, connection: socket.socket, *, pause_s: float) -> None:
@@ -89,7 +89,7 @@ def make_handler(proxy: Proxy) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
         disable_nagle_algorithm = True
 
-        def log_message(self, *_: object) -> None: ...
+        def log_message(self, format: str, *args: object) -> None: ...
 
         def handle_any(self) -> None:
             fault = proxy.next_fault(self.command, self.path)

@@ -98,6 +98,9 @@ def _submit(client: Any, job_id: str, job: dict[str, Any]) -> str:
             return client.get_job_status(job_id).value
         except _NO_ANSWER:
             raise error from None
+    except BaseException:  # a cancel may come after the head took the job and before it said so
+        _stop(client, job_id)
+        raise
     return "PENDING"
 
 

@@ -85,7 +85,7 @@ def test_a_launch_joins_the_job_of_a_launcher_that_was_killed(launch, head, tmp_
 
 
 class LossyProxy(ThreadingHTTPServer):
-    """Hands every request on to the head; the reply to the first submission is lost, in the way of `kind`."""
+    """Hands every request on to the head; the reply to the first submission is lost or late, in the way of `kind`."""
 
     daemon_threads = True
 
@@ -111,7 +111,9 @@ class LossyHandler(BaseHTTPRequestHandler):
         data, status = reply.read(), reply.status
         if first and proxy.kind == "drop":
             return self.connection.close()
-        self.send_response_only(500 if first else status)
+        if first and proxy.kind == "late":
+            time.sleep(15)
+        self.send_response_only(500 if first and proxy.kind == "error" else status)
         self.send_header("Content-Type", reply.getheader("Content-Type", "text/plain"))
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
@@ -132,15 +134,21 @@ def test_a_launch_whose_reply_is_lost_starts_one_job(launch, head, tmp_path, kin
     proxy.server_close()
 
 
-def test_a_cancel_stops_the_job(launch, tmp_path):
+@pytest.mark.parametrize("while_launching", [False, True])
+def test_a_cancel_stops_the_job(launch, head, tmp_path, while_launching):
+    proxy = LossyProxy(head.dashboard, "late" if while_launching else "")
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+
     def cancel(*_: object) -> None:
         raise Cancelled
 
     before = signal.signal(signal.SIGUSR1, cancel)
     threading.Thread(target=lambda: (wait_for_start(tmp_path), os.kill(os.getpid(), signal.SIGUSR1))).start()
     with pytest.raises(Cancelled):
-        launch()
+        launch(dashboard=f"127.0.0.1:{proxy.server_address[1]}")
     signal.signal(signal.SIGUSR1, before)
+    proxy.shutdown()
+    proxy.server_close()
     assert not psutil.pid_exists(starts(tmp_path)[0])
 
 

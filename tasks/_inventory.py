@@ -13,7 +13,9 @@ from typing import Any
 from tasks._dates import is_fence
 from tasks._isolation import CHUNK, PROMPT
 from tasks._latest import read_latest
+from tasks._records import Record
 from tasks._store import Item, Store
+from tasks._tables import find_table, receipt_if_there
 
 _TABLE = re.compile(r"^(?P<location>.+/tables/(?P<name>[^/]+)/[^/]+)/(?P<file>[^/]+|notes/[^/]+)$")
 _PART = re.compile(r"^(?:part|dropped)-(\d{5})-[0-9a-f]{12}\.parquet$")
@@ -131,15 +133,26 @@ def orphans(store: Store, dataset: str, *, older_than: timedelta, now: datetime)
 
 
 def _unreferenced(store: Store, location: str, parts: list[Item]) -> Iterator[Item]:
-    receipts: dict[str, set[str]] = {}
+    """Parts that no receipt names and none will.
+
+    A chunk without a receipt may be worked again at any time, by a run that finds its part there and does not write
+    it anew. So its parts are nobody's only once the table is finished.
+    """
+    receipts: dict[int, set[str] | None] = {}
+    finished = find_table(store, location) is not None
     for item in parts:
         name = item.key.rsplit("/", 1)[1]
-        index = name.split("-")[1]
+        index = int(name.split("-")[1])
         if index not in receipts:
-            receipt = store.record_if_there(f"{location}/chunk-{index}.json") or {}
-            receipts[index] = {part["path"] for part in (receipt.get("part"), receipt.get("dropped")) if part}
-        if name not in receipts[index]:
+            receipts[index] = _named(receipt_if_there(store, location, index))
+        named = receipts[index]
+        if finished if named is None else name not in named:
             yield item
+
+
+def _named(receipt: Record | None) -> set[str] | None:
+    """Files that a receipt names; None without one."""
+    return None if receipt is None else {part["path"] for part in (receipt["part"], receipt["dropped"]) if part}
 
 
 def _tables(store: Store, items: Iterable[Item]) -> Iterator[TableState]:

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from sweetspot import schemas
 from sweetspot.delivery.books import Book
-from sweetspot.errors import CheckError
+from sweetspot.errors import CheckError, StoreError
 from sweetspot.schemas import Schema
 from sweetspot.score_cells import OK
 from tasks._records import DAMAGED, Record, parse_sealed, seal_record
@@ -93,7 +93,7 @@ class TableRef:
         Raises:
             CheckError: it is not as it was committed, or is the receipt of another chunk or table.
         """
-        return _read_receipt(Store(self.store), self.location, index)
+        return _receipt(Store(self.store), self.location, index)
 
     def each_chunk(self, columns: list[str] | None = None) -> Iterator[pa.Table]:
         """All chunks in order."""
@@ -149,7 +149,7 @@ def commit_chunk(
     seam("part_committed")
     key = f"{location}/{chunk_key(index)}"
     if not store.create(key, seal_record(receipt)):
-        return dict(_read_receipt(store, location, index))
+        return dict(_receipt(store, location, index))
     seam("receipt_committed")
     return receipt
 
@@ -159,9 +159,24 @@ def _place(location: str, index: int) -> dict[str, Any]:
     return {"table": "/".join(location.split("/")[-2:]), "chunk": index}
 
 
-def _read_receipt(store: Store, location: str, index: int) -> Record:
+def _receipt(store: Store, location: str, index: int) -> Record:
+    found = receipt_if_there(store, location, index)
+    if found is None:
+        raise StoreError(f"{store.uri}/{location}/{chunk_key(index)}: no such object")
+    return found
+
+
+def receipt_if_there(store: Store, location: str, index: int) -> Record | None:
+    """The commit record of a chunk, or None if it is not committed.
+
+    Raises:
+        CheckError: it is not as it was committed, or is the receipt of another chunk or table.
+    """
     key = f"{location}/{chunk_key(index)}"
-    receipt = parse_sealed(store.read(key), f"{store.uri}/{key}")
+    data = store.read_if_there(key)
+    if data is None:
+        return None
+    receipt = parse_sealed(data, f"{store.uri}/{key}")
     place = {"table": receipt.text("table"), "chunk": receipt.count("chunk")}
     if place != _place(location, index):
         raise CheckError(

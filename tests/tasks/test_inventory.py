@@ -11,7 +11,7 @@ import pytest
 from flows.doctor import examine_dataset
 from flows.sweeping import sweep_dataset
 from sweetspot import ids
-from sweetspot.errors import ConfigError
+from sweetspot.errors import CheckError, ConfigError
 from tasks._dates import claim_date
 from tasks._inventory import dataset_state, orphans
 from tasks._isolation import PROMPT, Note
@@ -119,6 +119,26 @@ def test_orphans_are_probes_torn_files_and_parts_that_no_receipt_names(store):
     found = {item.key for item in orphans(store, "tiny", older_than=timedelta(days=7), now=later)}
     assert found == wanted
     assert not list(orphans(store, "tiny", older_than=timedelta(days=7), now=datetime.now(UTC)))
+
+
+def test_a_part_without_receipt_is_left_alone_while_a_run_may_come_back_to_it(store):
+    """Also an old one: a run that works the chunk again finds its part there and does not write it anew."""
+    folder = folder_of(store) / table(store, "pairs").location
+    (folder / "table.json").unlink()
+    (folder / "chunk-00001.json").unlink()
+    stray = f"{table(store, 'pairs').location}/part-00000-0123456789ab.parquet"
+    store.create(stray, b"of a chunk that another worker committed")
+    later = datetime.now(UTC) + timedelta(days=800)
+    found = {item.key for item in orphans(store, "tiny", older_than=timedelta(days=7), now=later)}
+    assert found == {stray}
+    assert list(folder.glob("part-00001-*.parquet"))
+
+
+def test_a_damaged_receipt_lets_nothing_be_swept(store):
+    receipt = folder_of(store) / table(store, "pairs").location / "chunk-00001.json"
+    receipt.write_bytes(receipt.read_bytes().replace(b"part-00001-", b"part-10001-"))
+    with pytest.raises(CheckError, match=r"chunk-00001\.json: does not fit its seal"):
+        sweep_dataset(f"{store.uri}/tiny", older_than_days=0, delete=True)
 
 
 def test_the_sweeper_lists_first_and_removes_only_when_told(store, capsys):

@@ -87,7 +87,7 @@ def verify(
     uri: Annotated[str, typer.Argument(help="URI of a version, or of a dataset for its latest one.")],
     public_key: Annotated[str, typer.Option(help="Publisher's public key file; the manifest must be signed.")] = "",
 ) -> None:
-    """Hash every file of a delivered version again; exit 1 and the key on any difference."""
+    """Hash and count every file of a delivered version again; exit 1 and the key of any that is wrong."""
     from flows.reading import verify_version
 
     raise typer.Exit(0 if verify_version(uri, public_key=public_key) else FAILED_CHECK)

@@ -9,23 +9,24 @@ from rich.table import Table
 from sweetspot.delivery.signature import key_id
 from sweetspot.errors import ConfigError
 from tasks._keys import read_public_key
-from tasks._versions import VersionRef, differences, open_uri
+from tasks._verification import findings
+from tasks._versions import VersionRef, open_uri
 
 console = Console(highlight=False)
 SHOWN_CHARS = 300
 
 
 def verify_version(uri: str, *, public_key: str = "") -> bool:
-    """Hash every file again; prints what differs and returns whether nothing does.
+    """Hash and count every file again; prints what differs, is missing or is too many, and returns whether none is.
 
     Args:
         uri: of a version, or of a dataset for its latest one.
         public_key: path of the publisher's public key; empty checks no signature.
     """
     version = open_uri(uri, public_key=read_public_key(public_key) if public_key else "")
-    found = list(differences(version))
-    for difference in found:
-        console.print(f"differs    {difference}", soft_wrap=True, markup=False)
+    found = list(findings(version))
+    for finding in found:
+        console.print(f"differs    {finding}", soft_wrap=True, markup=False)
     files = version.manifest().files
     if not found:
         size = sum(entry.bytes for entry in files)

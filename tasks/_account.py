@@ -1,14 +1,29 @@
 """Where every prompt of a night ended: in the dataset, or out of it with one reason."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 
 import pyarrow as pa
 
+from sweetspot.delivery.books import IdSet
 from sweetspot.errors import CheckError
 from tasks._tables import TableRef
 
 PROMPT_LEAVES_AT = ("sample_responses", "build_pairs", "select_pairs", "relabel_pairs")
+ID_OF = {"prompt": "prompt_id", "response": "response_id", "pair": "pair_id"}
+TAKES = {"prompts": "responses", "responses": "scores", "pairs": "selected", "selected": "delivered"}
+"""Which table's stage takes in all that another table holds."""
+TWIN = re.compile(r":[ab]$")
+"""What relabelling puts behind the id of a pair that it delivers under two goals."""
+
+
+def ids_of(table: TableRef, unit: str) -> IdSet:
+    """The ids a table holds; one that lies in two chunks counts twice, the twins of a pair count once."""
+    column, found = ID_OF[unit], IdSet.EMPTY
+    for chunk in table.each_chunk([column]):
+        found += IdSet.of({TWIN.sub("", key) for key in chunk[column].to_pylist()})
+    return found
 
 
 def dropped_rows(tables: Mapping[str, TableRef]) -> pa.Table:
@@ -30,9 +45,9 @@ def account(tables: Mapping[str, TableRef], dropped: pa.Table) -> dict[str, int]
     Raises:
         CheckError: a prompt was lost, or ended twice; nothing may be published then.
     """
-    prompts = tables["prompts"].read(["prompt_id"])["prompt_id"].to_pylist()
+    prompts = Counter(tables["prompts"].read(["prompt_id"])["prompt_id"].to_pylist())
     ends = dict.fromkeys(tables["delivered"].read(["prompt_id"])["prompt_id"].to_pylist(), "delivered")
-    twice = []
+    twice = [key for key, times in prompts.items() if times > 1]
     columns = ("stage", "prompt_id", "reason")
     for stage, key, reason in zip(*(dropped[name].to_pylist() for name in columns), strict=True):
         if stage not in PROMPT_LEAVES_AT:
@@ -41,30 +56,38 @@ def account(tables: Mapping[str, TableRef], dropped: pa.Table) -> dict[str, int]
             twice.append(key)
         ends[key] = f"{stage}: {reason}"
     lost = [key for key in prompts if key not in ends]
-    strangers = set(ends) - set(prompts)
-    if lost or twice or strangers:
-        first = (lost or twice or sorted(strangers))[0]
-        raise CheckError(
-            f"prompts do not add up: {len(lost)} of {len(prompts)} lost, {len(twice)} ended twice, {len(strangers)} "
-            f"from nowhere; first prompt_id {first}. Nothing was published"
+    strangers = sorted(ends.keys() - prompts.keys())
+    faults = {"lost": lost, "came or ended twice": twice, "from nowhere": strangers}
+    if any(faults.values()):
+        named = ", ".join(
+            f"{len(keys)} {what}" + (f" (first prompt_id {keys[0]})" if keys else "") for what, keys in faults.items()
         )
+        raise CheckError(f"prompts do not add up, of {prompts.total()}: {named}. Nothing was published")
     return dict(Counter(ends.values()))
 
 
 def check_seams(tables: Mapping[str, TableRef]) -> None:
-    """Prove that what one stage let go is what the next one took, by id set.
+    """Prove that every table holds what its stage let go, and that the next stage took just that, by id set.
 
     Raises:
-        CheckError: naming the two stages.
+        CheckError: naming the two stages, or the table.
     """
+    for name, ref in tables.items():
+        if (unit := ref.book["unit"]) in ID_OF and ids_of(ref, unit).to_json() != ref.book["rows_out"]:
+            raise CheckError(
+                f"{name}: the table's {unit}s are not those {ref.book['stage']} let go: {ids_of(ref, unit).count} "
+                f"against {ref.book['rows_out']['count']}. Nothing was published"
+            )
+    for name, taker in TAKES.items():
+        if name in tables and taker in tables:
+            _check_taken(tables[name], tables[taker])
     chains = (
         ("scores", "checks", "response"),
         ("scores", "implicit", "response"),
-        ("pairs", "selected", None),
         ("selected", "delivered", "pair"),
     )
     for first, second, unit in chains:
-        if first not in tables or second not in tables or unit is None:
+        if first not in tables or second not in tables:
             continue
         gone, taken = tables[first].book, tables[second].book
         key = "rows_in" if first == "scores" else "rows_out"
@@ -73,3 +96,17 @@ def check_seams(tables: Mapping[str, TableRef]) -> None:
                 f"{unit}s let go by {gone['stage']} are not those taken by {taken['stage']}: "
                 f"{gone[key]['count']} against {taken['rows_in']['count']}. Nothing was published"
             )
+
+
+def _check_taken(first: TableRef, second: TableRef) -> None:
+    """What the second stage took is what lies in the first table, in the unit the second counts in."""
+    unit, taken = second.book["unit"], second.book["rows_in"]
+    if unit == "response" and first.name == "prompts":
+        return  # responses that came with their prompts: nobody took prompts to make them
+    found = ids_of(first, unit)
+    if found.to_json() != taken:
+        raise CheckError(
+            f"{second.book['stage']} took other {unit}s than {first.name} holds: {taken['count']} against "
+            f"{found.count}{', the same number of others' if taken['count'] == found.count else ''}. "
+            "Nothing was published"
+        )

@@ -79,6 +79,19 @@ def read_parquet(name: str, data: bytes, limits: Limits) -> pa.Table:
     return pa.Table.from_batches(list(_decode(name, file, limits)), _spelled_out(file.schema_arrow))
 
 
+def look_into(name: str, data: bytes) -> tuple[int, pa.Schema]:
+    """Rows and columns of a file as its footer has them; no row is decoded.
+
+    Raises:
+        ContractError: it has no footer that can be read.
+    """
+    try:
+        file = _open(pa.BufferReader(data))
+        return file.metadata.num_rows, _spelled_out(file.schema_arrow)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise ContractError(f"{name}: cannot be read as parquet: {type(error).__name__}") from None
+
+
 def prove_streamable(name: str, path: Path, limits: Limits) -> None:
     """Let a process of its own decode a file to its end some rows at a time, as `stream_parquet` will.
 

@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sweetspot import ids
 from sweetspot.delivery import card, croissant, lineage, report
 from sweetspot.delivery.facts import VersionFacts
-from sweetspot.delivery.manifest import FileEntry, Manifest, canonical_json
+from sweetspot.delivery.manifest import FORMAT_VERSION, FileEntry, Manifest, canonical_json
+from sweetspot.delivery.schema_print import schema_sha256
 from sweetspot.delivery.signature import sign_manifest, signature_name
 from sweetspot.delivery.version_name import claim_name, version_name
 from sweetspot.errors import CheckError
@@ -114,7 +115,7 @@ def draft_manifest(
     The documents are made from it, so nothing in it may differ when an interrupted run is resumed.
     """
     return Manifest(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         dataset=dataset,
         version=version,
         parent_sha256=None,
@@ -187,7 +188,7 @@ def _first_try(store: Store, location: str, facts: Publication) -> str:
 def _put(store: Store, root: str, path: str, table: pa.Table) -> FileEntry:
     data = encode_table(table)
     store.commit(f"{root}/{path}", data)
-    return _entry(path, data, rows=len(table))
+    return _entry(path, data, rows=len(table), schema=schema_sha256(table.schema))
 
 
 def _put_document(store: Store, root: str, path: str, data: bytes) -> FileEntry:
@@ -197,9 +198,9 @@ def _put_document(store: Store, root: str, path: str, data: bytes) -> FileEntry:
     return _entry(path, data, rows=0)
 
 
-def _entry(path: str, data: bytes, *, rows: int) -> FileEntry:
+def _entry(path: str, data: bytes, *, rows: int, schema: str | None = None) -> FileEntry:
     seam("data_file_committed")
-    return FileEntry(path=path, bytes=len(data), rows=rows, sha256=hashlib.sha256(data).hexdigest())
+    return FileEntry(path, len(data), rows, hashlib.sha256(data).hexdigest(), schema)
 
 
 def _documents(facts: VersionFacts) -> dict[str, bytes]:

@@ -57,6 +57,12 @@ class Record(dict[str, Any]):
         self._require(name, value, type(value) is int and least <= value < below, f"a number in [{least}, {below})")
         return value
 
+    def number(self, name: str) -> float:
+        """A field that holds a finite number from 0 on."""
+        value = self[name]
+        self._require(name, value, type(value) in (int, float) and value >= 0, "a number from 0 on")
+        return value
+
     def moment(self, name: str) -> str:
         """A field that holds a UTC time, ISO 8601."""
         value = self[name]
@@ -86,9 +92,9 @@ def parse_record(data: bytes, where: str) -> Record:
     if len(data) > MAX_BYTES:
         raise CheckError(f"{where}: holds {len(data)} bytes, expected at most {MAX_BYTES}; {DAMAGED}")
     try:
-        found = _plain.parse(data, where)
-    except ContractError:
-        raise CheckError(f"{where}: is no JSON, or holds what JSON cannot; {DAMAGED}") from None
+        found = _plain.parse(data, "record")
+    except ContractError as error:
+        raise CheckError(f"{where}: is no JSON as we write it ({error}); {DAMAGED}") from None
     if not isinstance(found, dict):
         raise CheckError(f"{where}: is {type(found).__name__}, expected an object; {DAMAGED}")
     return Record(found, where)

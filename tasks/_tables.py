@@ -25,6 +25,7 @@ from sweetspot.errors import CheckError, StoreError
 from sweetspot.schemas import Schema
 from sweetspot.score_cells import OK
 from tasks._records import DAMAGED, Record, parse_sealed, seal_record
+from tasks._receipts import check_receipt, check_table
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 
@@ -183,6 +184,7 @@ def receipt_if_there(store: Store, location: str, index: int) -> Record | None:
             f"{store.uri}/{key}: is the receipt of chunk {place['chunk']} of {place['table']}, put here by somebody; "
             f"{DAMAGED}"
         )
+    check_receipt(receipt)
     return receipt
 
 
@@ -201,6 +203,7 @@ def find_table(store: Store, location: str) -> TableRef | None:
     if data is None:
         return None
     fields = parse_sealed(data, f"{store.uri}/{key}")
+    check_table(fields, name=location.split("/")[-2])
     ref = TableRef(**{**fields, "notes": tuple(fields["notes"]), "store": store.uri})
     if ref.location.split("/")[-2:] != location.split("/")[-2:]:
         raise CheckError(f"{store.uri}/{key}: is the receipt of {ref.location}, put here by somebody; {DAMAGED}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from sweetspot.delivery.manifest import FileEntry, Manifest
+from sweetspot.delivery.schema_print import schema_sha256
 from sweetspot.delivery.signature import signature_name, verify_signature
 from sweetspot.errors import CheckError, ConfigError
 from tasks._dates import is_fence
@@ -56,7 +57,7 @@ class VersionRef:
         """The rows of one file.
 
         Raises:
-            CheckError: other bytes, or another number of rows, than the manifest says.
+            CheckError: other bytes, columns or number of rows than the manifest says.
             ContractError: it holds more than `within` allows.
         """
         name = f"{self.store}/{self.root}/{entry.path}"
@@ -66,6 +67,8 @@ class VersionRef:
         table = read_parquet(name, data, within)
         if len(table) != entry.rows:
             raise CheckError(f"{name}: holds {len(table)} rows, the manifest says {entry.rows}")
+        if entry.schema_sha256 not in (None, schema_sha256(table.schema)):
+            raise CheckError(f"{name}: has columns {table.schema.names} of other names or types than the manifest says")
         return table
 
     def read_split(self, split: str, within: Limits = Limits()) -> pa.Table:
@@ -141,12 +144,17 @@ def open_uri(uri: str, *, public_key: str = "") -> VersionRef:
 
 def differences(version: VersionRef) -> Iterator[str]:
     """Every file of the version that is not what the manifest says, with its key and how it differs."""
+    store = Store(version.store)
     for entry in version.manifest().files:
         key = f"{version.root}/{entry.path}"
-        data = Store(version.store).read_if_there(key)
-        if data is None:
-            yield f"{key}: missing"
-        elif len(data) != entry.bytes:
-            yield f"{key}: {len(data)} bytes, manifest says {entry.bytes}"
-        elif (found := hashlib.sha256(data).hexdigest()) != entry.sha256:
-            yield f"{key}: sha256 {found}, manifest says {entry.sha256}"
+        if how := _difference(entry, store.read_if_there(key)):
+            yield f"{key}: {how}"
+
+
+def _difference(entry: FileEntry, data: bytes | None) -> str:
+    if data is None:
+        return "missing"
+    if len(data) != entry.bytes:
+        return f"{len(data)} bytes, manifest says {entry.bytes}"
+    found = hashlib.sha256(data).hexdigest()
+    return "" if found == entry.sha256 else f"sha256 {found}, manifest says {entry.sha256}"

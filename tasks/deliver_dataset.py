@@ -12,6 +12,7 @@ from sweetspot.delivery.manifest import FileEntry, Manifest
 from sweetspot.errors import CheckError
 from tasks._account import account, check_seams, dropped_rows
 from tasks._facts import gather_facts
+from tasks._pair_account import check_pairs
 from tasks._publication import Content, DeliveredVersion, Publication, draft_manifest, publish_version, shards
 from tasks._tables import TableRef
 
@@ -38,6 +39,7 @@ def deliver_dataset(
             as another version.
     """
     check_seams(tables)
+    check_pairs(tables)
     dropped = dropped_rows(tables)
     ends = account(tables, dropped)
     content = Content(

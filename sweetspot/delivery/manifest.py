@@ -14,11 +14,15 @@ from sweetspot.delivery import _plain
 from sweetspot.delivery.books import Book
 from sweetspot.errors import ContractError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""2 adds `schema_sha256` to every file; 1 is still read, and written out again byte for byte."""
+READABLE = (1, 2)
+MAX_BYTES = 64 * 2**20
+"""A manifest lists files and numbers; a larger one is none of ours."""
 
 _NAME = r"[a-z0-9][a-z0-9._-]{0,62}"
 _VERSION = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,126}"
-_FILE_FIELDS = ("path", "bytes", "rows", "sha256")
+_FILE_FIELDS = {1: ("path", "bytes", "rows", "sha256"), 2: ("path", "bytes", "rows", "sha256", "schema_sha256")}
 
 
 @dataclass(frozen=True)
@@ -30,18 +34,22 @@ class FileEntry:
         bytes: size.
         rows: rows of a Parquet file; 0 for a document.
         sha256: of the bytes, lower-case hex.
+        schema_sha256: of the columns of a Parquet file, see `schema_print`; None for a document and in format 1.
     """
 
     path: str
     bytes: int
     rows: int
     sha256: str
+    schema_sha256: str | None = None
 
     def __post_init__(self) -> None:
         verify_paths([self.path])
         _plain.count(self.bytes, f"{self.path}: bytes")
         _plain.count(self.rows, f"{self.path}: rows")
         _plain.sha256(self.sha256, f"{self.path}: sha256")
+        if self.schema_sha256 is not None:
+            _plain.sha256(self.schema_sha256, f"{self.path}: schema_sha256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +97,7 @@ class Manifest:
     warnings: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if type(self.format_version) is not int or self.format_version != FORMAT_VERSION:
-            raise _plain.refusal(
-                "manifest.format_version", self.format_version, str(FORMAT_VERSION), "Use the sweetspot that wrote it."
-            )
+        _refuse_other_format(self.format_version)
         _plain.text(self.dataset, "manifest.dataset", pattern=_NAME)
         _plain.text(self.version, "manifest.version", pattern=_VERSION)
         for name in ("nonce", "run_id", "code_commit"):
@@ -134,7 +139,9 @@ class Manifest:
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         return {
             **plain,
-            "files": [{name: getattr(entry, name) for name in _FILE_FIELDS} for entry in self.files],
+            "files": [
+                {name: getattr(entry, name) for name in _FILE_FIELDS[self.format_version]} for entry in self.files
+            ],
             "books": [book.to_json() for book in self.books],
             "warnings": list(self.warnings),
         }
@@ -151,14 +158,15 @@ def parse_manifest(data: bytes) -> Manifest:
     Raises:
         ContractError: whatever is wrong with the bytes, naming the place; nothing else is raised.
     """
+    if isinstance(data, bytes | bytearray) and len(data) > MAX_BYTES:
+        raise ContractError(f"manifest: holds {len(data)} bytes, expected at most {MAX_BYTES}. Restore the file.")
     found = _plain.parse(data, "manifest")
-    if isinstance(found, dict) and found.get("format_version") not in (None, FORMAT_VERSION):
-        raise _plain.refusal(
-            "manifest.format_version", found["format_version"], str(FORMAT_VERSION), "Use the sweetspot that wrote it."
-        )
+    if isinstance(found, dict) and found.get("format_version") is not None:
+        _refuse_other_format(found["format_version"])
     values = _plain.record(found, "manifest", (field.name for field in fields(Manifest)))
+    names = _FILE_FIELDS.get(values["format_version"], _FILE_FIELDS[FORMAT_VERSION])
     files = [
-        FileEntry(**_plain.record(entry, f"manifest.files[{index}]", _FILE_FIELDS))
+        FileEntry(**_plain.record(entry, f"manifest.files[{index}]", names))
         for index, entry in enumerate(_plain.listed(values["files"], "manifest.files"))
     ]
     books = [
@@ -166,6 +174,12 @@ def parse_manifest(data: bytes) -> Manifest:
         for index, book in enumerate(_plain.listed(values["books"], "manifest.books"))
     ]
     return Manifest(**{**values, "files": tuple(files), "books": tuple(books)})
+
+
+def _refuse_other_format(found: Any) -> None:
+    if type(found) is not int or found not in READABLE:
+        expected = " or ".join(map(str, READABLE))
+        raise _plain.refusal("manifest.format_version", found, expected, "Use the sweetspot that wrote it.")
 
 
 def verify_paths(paths: Iterable[str]) -> None:

@@ -4,19 +4,18 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+from small_versions import FACTS, content_of, few_documents
 
 from sweetspot.delivery.manifest import Manifest, parse_manifest
 from sweetspot.errors import CheckError, StoreError
 from tasks import _publication
 from tasks._keys import make_keys
-from tasks._publication import Content, Publication, draft_manifest, publish_version
+from tasks._publication import publish_version
 from tasks._store import Store
 from tasks._versions import differences, open_version
 from tasks.deliver_dataset import deliver_dataset
 
-FACTS = Publication("run-1", "2026-01-31", "2026-01-31T02:00:00Z", "commit", "", {}, {})
 LATER = replace(FACTS, run_id="run-2", created_utc="2026-01-31T03:00:00Z")
 SEAMS = (
     *("date_claimed", "data_file_committed", "first_try_noted", "documents_committed"),
@@ -43,19 +42,6 @@ def die_at(monkeypatch):
         monkeypatch.setattr(_publication, "seam", seam)
 
     return arm
-
-
-def content_of(dataset: str, *, rows: int = 3) -> Content:
-    """A version of two small files."""
-
-    def draft(facts: Publication, files: list, version: str) -> Manifest:
-        empty = {"models": {}, "sampling": {}, "seeds": {}, "books": (), "checks": {}, "warnings": ()}
-        return draft_manifest(facts, files, dataset=dataset, version=version, **empty)
-
-    tables = (
-        (f"data/{split}-00000-of-00001.parquet", pa.table({"x": list(range(rows))})) for split in ("train", "eval")
-    )
-    return Content("a" * 16, f"{dataset}/tables/a", lambda: tables, draft, lambda manifest: manifest, {})  # pyright: ignore
 
 
 def books_and_data(manifest: Manifest):
@@ -112,7 +98,7 @@ class Dying(Store):
 def signed_publish(tmp_path, monkeypatch):
     """Publish a signed version of two files, dying at the n-th write; documents are cut short."""
     monkeypatch.setattr(_publication, "Store", Dying)
-    monkeypatch.setattr(_publication, "_documents", lambda manifest: {"README.md": manifest.created_utc.encode()})
+    monkeypatch.setattr(_publication, "_documents", few_documents)
     make_keys(tmp_path / "key")
     where = {"store_uri": f"file://{tmp_path}/store", "dataset": "nights", "private_key": str(tmp_path / "key")}
 

@@ -91,7 +91,7 @@ def test_files_and_rows_are_found_by_prefix(manifest):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format_version": 2}, r"manifest\.format_version: got 2, expected 1\. Use the sweetspot that wrote it"),
+        ({"format_version": 3}, r"manifest\.format_version: got 3, expected 1 or 2\. Use the sweetspot that wrote it"),
         ({"format_version": True}, "format_version: got True"),
         ({"dataset": "Demo"}, r"manifest\.dataset: got 'Demo'"),
         ({"dataset": "../up"}, r"manifest\.dataset"),
@@ -116,6 +116,20 @@ def test_files_and_rows_are_found_by_prefix(manifest):
 def test_what_is_wrong_is_named(manifest, change, message):
     with pytest.raises(ContractError, match=message):
         parse_manifest(changed(manifest, **change))
+
+
+def test_format_1_is_read_and_written_again_byte_for_byte_and_format_2_adds_the_columns(manifest):
+    old = canonical_json(manifest)
+    assert b"schema_sha256" not in old
+    assert canonical_json(parse_manifest(old)) == old
+    first, *rest = manifest.files
+    files = (dataclasses.replace(first, schema_sha256="5" * 64), *rest)
+    new = dataclasses.replace(manifest, format_version=2, files=files)
+    assert parse_manifest(canonical_json(new)) == new
+    with pytest.raises(ContractError, match=r"manifest\.files\[0\]: missing \['schema_sha256'\]"):
+        parse_manifest(changed(manifest, format_version=2))
+    with pytest.raises(ContractError, match=r"schema_sha256: got 'x', expected a sha256"):
+        dataclasses.replace(first, schema_sha256="x")
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ from sweetspot.delivery.books import Book
 from sweetspot.errors import CheckError, StoreError
 from sweetspot.schemas import Schema
 from sweetspot.score_cells import OK
-from tasks._records import DAMAGED, Record, parse_sealed, seal_record
 from tasks._receipts import check_receipt, check_table
+from tasks._records import DAMAGED, Record, parse_sealed, seal_record
 from tasks._seams import seam
 from tasks._store import Store, encode_table
 

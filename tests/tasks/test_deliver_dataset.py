@@ -1,11 +1,15 @@
 """Publishing a curated night: once per date, again without effect, and after an interruption."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import datasets
 import pytest
 
 from sweetspot.errors import CheckError, ContractError
+from sweetspot.schemas import DELIVERED
 from tasks._store import Store
 from tasks._versions import differences, open_version
 from tasks.deliver_dataset import Publication, deliver_dataset
@@ -34,6 +38,31 @@ def test_publishing_again_changes_nothing(publish):
     manifest = (files_of(first) / "manifest.json").read_bytes()
     assert publish(replace(FACTS, run_id="run-2")) == first
     assert (files_of(first) / "manifest.json").read_bytes() == manifest
+
+
+def test_a_version_loads_as_the_readme_and_its_card_say(publish, root, tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", str(tmp_path))
+    version = publish()
+    folder = files_of(version)
+    code = re.search(r"A delivered version:\n\n```python\n(.*?)```", (root / "README.md").read_text(), re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(re.sub(r'version = "[^"]*"', f'version = "{folder}"', code[1]), names)
+    assert names["pairs"].num_rows == names["same"].num_rows == version.rows["train"] > 0
+    assert names["pairs"].features == datasets.Features.from_arrow_schema(DELIVERED.arrow)
+    assert names["pairs"]["pair_id"] == names["same"]["pair_id"]
+    by_uri = datasets.load_dataset("parquet", data_files=f"file://{folder}/data/eval-*.parquet", split="train")
+    assert by_uri.num_rows == version.rows["eval"] > 0
+    monkeypatch.chdir(folder.parent)
+    card = (folder / "README.md").read_text()
+    for block in re.findall(r"```python\n(.*?)```", card, flags=re.DOTALL)[:2]:
+        names = {}
+        exec(block, names)
+        assert len(names["train"]) == version.rows["train"]
+    calls = re.findall(r"`(load_dataset\(.*?\))`", card)
+    assert len(calls) == 2, "samples and dropped"
+    for call in calls:
+        assert eval(call, {"load_dataset": datasets.load_dataset}).num_rows > 0
 
 
 def test_a_run_that_may_not_publish_writes_nothing(publish, curated):

@@ -11,6 +11,7 @@ grow with the body.
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -105,6 +106,7 @@ class S3Bucket:
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "read_timeout": TRY_S,
                 "http_session_cls": _StaysHere,
+                "connector_args": {"socket_factory": _impatient_socket},
             },
         )
 
@@ -271,6 +273,14 @@ class S3Bucket:
         except TimeoutError:
             raise TimeoutError(f"no whole answer in {loop.time() - started:.1f} s: the connection stalls") from None
         return answer
+
+
+def _impatient_socket(address: tuple[Any, ...]) -> socket.socket:
+    """A socket that the system closes when its peer takes no bytes: a request that was given up would wait for ever."""
+    made = socket.socket(*address[:3])
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(1000 * TRY_S))
+    return made
 
 
 class _StaysHere(AIOHTTPSession):

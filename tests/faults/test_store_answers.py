@@ -1,6 +1,8 @@
 """One operation on a store that stalls, refuses or hides: it ends in time, with the right verdict and the next step."""
 
+import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +66,24 @@ def test_a_store_that_stalls_for_ever_is_given_up_at_the_deadline(hurried, proxy
         with pytest.raises(StoreError, match=r"no clear answer to a (read|write) in 2 s, [2-9] tries, last"):
             act()
         assert HURRIED_S / 2 < time.monotonic() - started < HURRIED_S + 1
+
+
+def test_an_upload_that_was_given_up_holds_no_connection(hurried, proxy, monkeypatch):
+    monkeypatch.setattr(hurried, "deadline_s", HURRIED_S)
+    monkeypatch.setattr(proxy, "next_fault", lambda *_: "stall_upload")
+    with pytest.raises(StoreError, match="no clear answer to a write"):
+        hurried.create("stalled", BODY["stall_upload"])
+    deadline = time.monotonic() + 20
+    while unsent(os.environ["AWS_ENDPOINT_URL"]):
+        assert time.monotonic() < deadline, "the body is still held for a server that does not take it"
+        time.sleep(0.1)
+
+
+def unsent(address: str) -> int:
+    """Connections to the address that hold bytes their peer does not take, by the kernel's table."""
+    port = f":{int(address.rsplit(':', 1)[1]):04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(row[2].endswith(port) and int(row[4].split(":")[0], 16) > 0 for row in rows)
 
 
 def test_a_long_body_has_more_time(monkeypatch):

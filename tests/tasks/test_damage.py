@@ -1,5 +1,6 @@
 """Damage at rest: whatever is flipped, cut, emptied, swapped or deleted is found by its reader, which names it."""
 
+import contextlib
 import itertools
 import json
 from collections import Counter
@@ -120,6 +121,20 @@ def test_training_reads_no_damaged_row(night):
         *flipped, _, half, _, _, gone = (damaged for _, damaged in injuries(path.read_bytes()))
         for damaged in (flipped[0], half, gone):
             assert not survived(path, damaged, night.read_rows)
+
+
+def test_every_flipped_byte_of_the_pointer_is_noticed(night):
+    pointer = night.root / "tiny" / "latest.json"
+    whole, missed = pointer.read_bytes(), list[int]()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1  # a digit becomes another digit
+        pointer.write_bytes(bytes(damaged))
+        with contextlib.suppress(SweetspotError):
+            night.read_version()
+            missed.append(place)
+    pointer.write_bytes(whole)
+    assert missed == []
 
 
 def test_swapped_objects_are_found(night):

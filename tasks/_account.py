@@ -12,18 +12,15 @@ from tasks._tables import TableRef
 
 PROMPT_LEAVES_AT = ("sample_responses", "build_pairs", "select_pairs", "relabel_pairs")
 ID_OF = {"prompt": "prompt_id", "response": "response_id", "pair": "pair_id"}
-TAKES = {"prompts": "responses", "responses": "scores", "pairs": "selected", "selected": "delivered"}
+TAKES = {"prompts": "responses", "responses": "scores", "pairs": "selected"}
 """Which table's stage takes in all that another table holds."""
 TWIN = re.compile(r":[ab]$")
 """What relabelling puts behind the id of a pair that it delivers under two goals."""
 
 
-def ids_of(table: TableRef, unit: str) -> IdSet:
-    """The ids a table holds; one that lies in two chunks counts twice, the twins of a pair count once."""
-    column, found = ID_OF[unit], IdSet.EMPTY
-    for chunk in table.each_chunk([column]):
-        found += IdSet.of({TWIN.sub("", key) for key in chunk[column].to_pylist()})
-    return found
+def ids_in(chunk: pa.Table, unit: str) -> IdSet:
+    """The ids of a chunk; the twins of a pair count once."""
+    return IdSet.of({TWIN.sub("", key) for key in chunk[ID_OF[unit]].to_pylist()})
 
 
 def dropped_rows(tables: Mapping[str, TableRef]) -> pa.Table:
@@ -66,21 +63,38 @@ def account(tables: Mapping[str, TableRef], dropped: pa.Table) -> dict[str, int]
     return dict(Counter(ends.values()))
 
 
-def check_seams(tables: Mapping[str, TableRef]) -> None:
+def check_ids(tables: Mapping[str, TableRef], found: Mapping[tuple[str, str], IdSet]) -> None:
     """Prove that every table holds what its stage let go, and that the next stage took just that, by id set.
 
+    Args:
+        tables: the run's tables by schema name.
+        found: what tables hold, by table and unit, an id that lies in two chunks counted twice.
+
     Raises:
-        CheckError: naming the two stages, or the table.
+        CheckError: naming the table, or the two stages.
     """
-    for name, ref in tables.items():
-        if (unit := ref.book["unit"]) in ID_OF and ids_of(ref, unit).to_json() != ref.book["rows_out"]:
+    for (name, unit), held in found.items():
+        book = tables[name].book
+        if unit == book["unit"] and held.to_json() != book["rows_out"]:
             raise CheckError(
-                f"{name}: the table's {unit}s are not those {ref.book['stage']} let go: {ids_of(ref, unit).count} "
-                f"against {ref.book['rows_out']['count']}. Nothing was published"
+                f"{name}: the table's {unit}s are not those {book['stage']} let go: {held.count} against "
+                f"{book['rows_out']['count']}. Nothing was published"
             )
-    for name, taker in TAKES.items():
-        if name in tables and taker in tables:
-            _check_taken(tables[name], tables[taker])
+        taker = tables[TAKES[name]].book if TAKES.get(name) in tables else None
+        if taker is not None and unit == taker["unit"] and held.to_json() != taker["rows_in"]:
+            same = ", the same number of others" if held.count == taker["rows_in"]["count"] else ""
+            raise CheckError(
+                f"{taker['stage']} took other {unit}s than {name} holds: {taker['rows_in']['count']} against "
+                f"{held.count}{same}. Nothing was published"
+            )
+
+
+def check_seams(tables: Mapping[str, TableRef]) -> None:
+    """Prove that what one stage let go is what the next one took, by id set.
+
+    Raises:
+        CheckError: naming the two stages.
+    """
     chains = (
         ("scores", "checks", "response"),
         ("scores", "implicit", "response"),
@@ -96,17 +110,3 @@ def check_seams(tables: Mapping[str, TableRef]) -> None:
                 f"{unit}s let go by {gone['stage']} are not those taken by {taken['stage']}: "
                 f"{gone[key]['count']} against {taken['rows_in']['count']}. Nothing was published"
             )
-
-
-def _check_taken(first: TableRef, second: TableRef) -> None:
-    """What the second stage took is what lies in the first table, in the unit the second counts in."""
-    unit, taken = second.book["unit"], second.book["rows_in"]
-    if unit == "response" and first.name == "prompts":
-        return  # responses that came with their prompts: nobody took prompts to make them
-    found = ids_of(first, unit)
-    if found.to_json() != taken:
-        raise CheckError(
-            f"{second.book['stage']} took other {unit}s than {first.name} holds: {taken['count']} against "
-            f"{found.count}{', the same number of others' if taken['count'] == found.count else ''}. "
-            "Nothing was published"
-        )

@@ -1,4 +1,4 @@
-"""Every delivered row against the tables it was made from: its responses, their texts, qualities and margins."""
+"""Every delivered row against the tables it was made from: ids, responses, their texts, qualities and margins."""
 
 from collections.abc import Iterator, Mapping
 from itertools import chain
@@ -6,30 +6,51 @@ from typing import Any
 
 import pyarrow as pa
 
+from sweetspot.delivery.books import IdSet
 from sweetspot.errors import CheckError
-from tasks._account import TWIN
+from tasks._account import ID_OF, TWIN, check_ids, ids_in
 from tasks._tables import TableRef
 
-_RATED = ("pair_id", "chosen_id", "rejected_id", "chosen_rating", "rejected_rating", "margin_external")
-_DELIVERED = ("pair_id", "prompt_id", "chosen", "rejected", "chosen_rating", "rejected_rating", "margin", "goal")
-_SCORED = ("score_chosen", "score_rejected")
+_SIDES = ("chosen", "rejected")
+_OF_PAIR = ("id", "rating")
+_RATING = ("{}_rating", "score_{}")
+_READ = {
+    "prompts": ["prompt_id"],
+    "responses": ["response_id", "prompt_id", "response"],
+    "quality": ["response_id", "quality"],
+    "pairs": ["pair_id", "prompt_id", "margin_external", *(f"{side}_{what}" for side in _SIDES for what in _OF_PAIR)],
+    "selected": ["pair_id"],
+    "delivered": [
+        "pair_id",
+        "prompt_id",
+        "margin",
+        "goal",
+        *_SIDES,
+        *(name.format(side) for side in _SIDES for name in _RATING),
+    ],
+}
 
 
 def check_pairs(tables: Mapping[str, TableRef]) -> None:
-    """Prove that each delivered row holds the texts of its own two responses and the margin of their qualities.
+    """Prove that every table holds the ids it should, and each delivered row the texts and margin of its responses.
 
-    Margins are reckoned again from the qualities that were cleaned of the raters' scores; a row of the second goal
-    of relabelling is its pair turned round.
+    Every chunk is read once. Margins are reckoned again from the qualities that were cleaned of the raters' scores; a
+    row of the second goal of relabelling is its pair turned round.
 
     Raises:
-        CheckError: how many rows are not what they were made from, and what is wrong with the first; no text.
+        CheckError: a table's ids are not those of its stage, or how many rows are not what they were made from, and
+            what is wrong with the first; no text.
     """
-    faults, rows = list[str](), 0
+    faults, rows, found = list[str](), 0, dict[tuple[str, str], IdSet]()
     for index in range(tables["delivered"].chunks):
-        delivered = tables["delivered"].read_chunk(index, [*_DELIVERED, *_SCORED]).to_pylist()
-        sources = _Sources(tables, index)
+        chunk = {name: tables[name].read_chunk(index, columns) for name, columns in _READ.items()}
+        for name, table in chunk.items():
+            for unit in (unit for unit, column in ID_OF.items() if column in _READ[name]):
+                found[name, unit] = found.get((name, unit), IdSet.EMPTY) + ids_in(table, unit)
+        sources, delivered = _Sources(chunk), chunk["delivered"].to_pylist()
         rows += len(delivered)
         faults += [f"{row['pair_id']}: {fault}" for row in delivered if (fault := sources.fault(row))]
+    check_ids(tables, found)
     if faults:
         raise CheckError(
             f"{len(faults)} of {rows} delivered rows are not what they were made from; first pair {faults[0]}. "
@@ -40,12 +61,9 @@ def check_pairs(tables: Mapping[str, TableRef]) -> None:
 class _Sources:
     """One chunk of what pairs are made from, by id."""
 
-    def __init__(self, tables: Mapping[str, TableRef], index: int) -> None:
-        self.pairs = _by(tables["pairs"].read_chunk(index, list(_RATED)), "pair_id")
-        columns = ["response_id", "prompt_id", "response"]
-        self.responses = _by(tables["responses"].read_chunk(index, columns), "response_id")
-        quality = tables["quality"].read_chunk(index, ["response_id", "quality"]).to_pylist()
-        self.quality = {row["response_id"]: row["quality"] for row in quality}
+    def __init__(self, chunk: Mapping[str, pa.Table]) -> None:
+        self.pairs, self.responses = _by(chunk["pairs"], "pair_id"), _by(chunk["responses"], "response_id")
+        self.quality = {row["response_id"]: row["quality"] for row in chunk["quality"].to_pylist()}
 
     def fault(self, row: Mapping[str, Any]) -> str:
         """What is wrong with a delivered row; empty if nothing is."""
@@ -55,7 +73,7 @@ class _Sources:
         return next(chain(self._faults_of_pair(pair), self._faults_of_row(row, pair)), "")
 
     def _faults_of_pair(self, pair: Mapping[str, Any]) -> Iterator[str]:
-        for side in ("chosen", "rejected"):
+        for side in _SIDES:
             key = pair[f"{side}_id"]
             if key not in self.responses:
                 yield f"there is no {side} response {key}"
@@ -66,8 +84,7 @@ class _Sources:
 
     def _faults_of_row(self, row: Mapping[str, Any], pair: Mapping[str, Any]) -> Iterator[str]:
         turned = row["goal"] is not None and row["pair_id"].endswith(":b")
-        sides = ("chosen", "rejected")
-        for side, source in zip(sides, reversed(sides) if turned else sides, strict=True):
+        for side, source in zip(_SIDES, reversed(_SIDES) if turned else _SIDES, strict=True):
             response = self.responses.get(pair[f"{source}_id"])
             if response is None:
                 continue

@@ -263,8 +263,9 @@ class S3Bucket:
         loop = asyncio.get_running_loop()
         started = loop.time()
         try:
+            async with asyncio.timeout(clock.left_s):
+                client = await self.fs.set_session()  # the first time it reads files and may ask for credentials
             async with asyncio.timeout(clock.try_s) as limit:
-                client = await self.fs.set_session()
                 answer = await getattr(client, method)(Bucket=self.bucket, **arguments)
                 if "Body" in answer:
                     clock.grow(answer["ContentLength"])

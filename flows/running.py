@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows._floors import refuse_old_versions
+from sweetspot.budget import sampled_tokens
 from sweetspot.config import Cluster, Curate, Nightly, RewardModel, Section
 from sweetspot.engines.revision import check_safe
 from sweetspot.errors import SweetspotError
@@ -118,10 +119,11 @@ def plan(name: str, settings: Section) -> None:
         return
     sampling = settings.sampling
     responses = len(source.rows) * sampling.n
-    console.print(f"responses  at most {responses} ({sampling.n} per prompt), {responses * sampling.max_tokens} tokens")
+    tokens = sampled_tokens(len(source.rows), sampling)
+    console.print(f"responses  at most {responses} ({sampling.n} per prompt), {tokens} tokens")
     models = len(settings.scoring.raters) + (2 if settings.implicit.enabled else 0)
     console.print(f"forwards   {responses * models} ({models} scores of every response)")
-    console.print(f"cost       {cost(responses * sampling.max_tokens, settings.cluster)}")
+    console.print(f"cost       {cost(tokens, settings.cluster)}")
     if isinstance(settings, Nightly):
         exam = settings.prompts.held_out_fraction * len(source.rows) * settings.evaluation.samples
         console.print(f"exam       about {exam:.0f} responses of each of two policies")

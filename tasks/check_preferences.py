@@ -19,17 +19,18 @@ from sweetspot.validation.canaries import not_below, order_kept
 from sweetspot.validation.control_charts import alarms
 from sweetspot.validation.ngram_lift import ngram_lift, suspicious
 from tasks import _ray
-from tasks._canaries import judge
-from tasks._latest import read_latest
-from tasks._records import DAMAGED, Record
+from tasks._canaries import file_sha256, judge
+from tasks._check_records import Checks, Figures, earlier_figures, trusted_outcome
 from tasks._stage import Run
 from tasks._store import Store
 from tasks._tables import TableRef
-from tasks._versions import open_version
 from tasks.clean_scores import calibration_of, raters_of
 from tasks.validate import figures
 
-Checks = dict[str, dict[str, Any]]
+VERSION = 2
+"""Raised when the same night would have another outcome."""
+LEAST_JUDGED = 0.9
+"""Share of the canaries that raters must be able to judge: what nobody could judge has not passed."""
 LIFT_PAIRS = 20_000
 """Most pairs whose phrases are counted, picked by hash."""
 RESOLUTION = 0.05
@@ -54,17 +55,21 @@ def check_preferences(tables: Mapping[str, TableRef], config: Curate, run: Run) 
     """
     store, settings = Store(run.store), config.poisoning
     sections = config.model_dump(mode="json", include={"poisoning", "scoring", "cleaning"})
-    key = f"{tables['delivered'].location}/poisoning-{ids.fingerprint(sections)}.json"
+    canaries = settings.canaries and config.prompts.starts_from == "prompts"
+    identity = [sections, file_sha256(config) if canaries else ""]
+    key = f"{tables['delivered'].location}/poisoning-{VERSION}-{ids.fingerprint(identity)}.json"
     if store.read_if_there(key) is None:
         made: Checks = {}
-        if settings.canaries and config.prompts.starts_from == "prompts":
+        if canaries:
             made |= _check_canaries(tables, config, run)
         if settings.control_charts:
-            made |= _check_charts(tables, settings, store, run.dataset)
+            made |= _check_charts(tables, config, store, run.dataset)
         if settings.ngram_lift:
             made |= _check_lift(tables, settings)
         store.create(key, ids.canonical_json(made))
-    found = _checks_of(store.record(key))
+    expected = {"known_bad": canaries, "canaries": canaries and settings.canary_source != ""}
+    expected |= {"control_charts": settings.control_charts, "ngram_lift": settings.ngram_lift}
+    found = trusted_outcome(store.record(key), (name for name, asked in expected.items() if asked))
     failed = [f"{name}: {check['detail']}" for name, check in found.items() if not check["passed"]]
     if failed:
         raise CheckError(
@@ -74,47 +79,56 @@ def check_preferences(tables: Mapping[str, TableRef], config: Curate, run: Run) 
     return found
 
 
-def _checks_of(record: Record) -> Checks:
-    """Outcomes as plain values; what lies in the store may be somebody else's, and `passed` decides a publication.
-
-    Raises:
-        CheckError: an outcome that is none, naming it.
-    """
-    found: Checks = {}
-    for name in record:
-        outcome = record.inner(name)
-        if type(outcome["passed"]) is not bool:
-            raise CheckError(f"{outcome.where}: passed: expected true or false; {DAMAGED}")
-        outcome.text("detail")
-        found[name] = dict(outcome)
-    return found
-
-
 def _check_canaries(tables: Mapping[str, TableRef], config: Curate, run: Run) -> Checks:
-    judged = _ray.run_once(partial(judge, tables["prompts"], tables["responses"], config), settings=run.cluster)
+    night = {name: tables[name] for name in ("prompts", "responses", "scores")}
+    judged = _ray.run_once(partial(judge, night, config), settings=run.cluster)
+    asks_order = config.poisoning.canary_source != ""
     if not judged["ids"]:
-        return {}
+        nothing = {"passed": False, "detail": f"no canary could be made of {tables['prompts'].rows} prompts"}
+        return {"known_bad": nothing} | ({"canaries": nothing} if asks_order else {})
     names = [rater.name for rater in config.scoring.raters]
     order = [names.index(name) for name in raters_of(tables["scores"])]
     scores = np.array(judged["scores"], dtype=float)[order].T
     quality = apply_calibration(scores, calibration_of(tables["scores"], config.cleaning)).quality
     better, worse, bad = np.split(quality, 3)
     drops = np.array(judged["drops"]) & config.cleaning.drop_degenerate
-    through = not_below(np.where(drops, np.nan, bad), better)[: config.poisoning.canary_bad]
-    known_bad = f"{int(through.sum())} of {len(through)} known-bad responses would have got through"
-    checks: Checks = {"known_bad": {"passed": not through.any(), "detail": known_bad}}
-    ordered = np.array(judged["ordered"])
-    if ordered.any():
-        wanted, kept = config.poisoning.min_order_kept, order_kept(better[ordered], worse[ordered])
+    checks: Checks = {"known_bad": _known_bad(bad, better, drops, most=config.poisoning.canary_bad)}
+    if asks_order:
+        ordered = np.array(judged["ordered"])
         named = np.array(judged["ids"])[ordered]
-        first = "" if kept.first_broken is None else f", first broken {named[kept.first_broken]}"
-        detail = f"{kept.kept} of {kept.pairs} known orders kept, at least {wanted:.1%} expected{first}"
-        checks["canaries"] = {"passed": kept.share >= wanted, "detail": detail}
+        checks["canaries"] = _order(better[ordered], worse[ordered], named, wanted=config.poisoning.min_order_kept)
     return checks
 
 
-def _check_charts(tables: Mapping[str, TableRef], settings: Poisoning, store: Store, dataset: str) -> Checks:
-    today, past = rater_figures(tables), _history(store, dataset)[-settings.chart_versions :]
+def _known_bad(bad: np.ndarray, better: np.ndarray, drops: np.ndarray, *, most: int) -> dict[str, Any]:
+    """Known-bad responses that no cleaning drops must lose to the good one; what nobody could score proves nothing."""
+    judged = (drops | (np.isfinite(bad) & np.isfinite(better)))[:most]
+    through = (not_below(np.where(drops, np.nan, bad), better)[:most] & judged).sum()
+    enough = judged.sum() >= LEAST_JUDGED * len(judged)
+    detail = f"{through} of {judged.sum()} known-bad responses would have got through{_unjudged(judged)}"
+    return {"passed": bool(not through and enough), "detail": detail}
+
+
+def _order(better: np.ndarray, worse: np.ndarray, named: np.ndarray, *, wanted: float) -> dict[str, Any]:
+    """Known orders that are kept, among those with a score on both sides."""
+    judged = np.isfinite(better) & np.isfinite(worse)
+    kept = order_kept(better[judged], worse[judged])
+    first = "" if kept.first_broken is None else f", first broken {named[judged][kept.first_broken]}"
+    detail = f"{kept.kept} of {kept.pairs} known orders kept, at least {wanted:.1%} expected{first}{_unjudged(judged)}"
+    enough = kept.pairs > 0 and judged.sum() >= LEAST_JUDGED * len(judged)
+    return {"passed": bool(enough and kept.share >= wanted), "detail": detail}
+
+
+def _unjudged(judged: np.ndarray) -> str:
+    missing = len(judged) - int(judged.sum())
+    return f"; {missing} of {len(judged)} not judged, at most {1 - LEAST_JUDGED:.0%} may be" if missing else ""
+
+
+def _check_charts(tables: Mapping[str, TableRef], config: Curate, store: Store, dataset: str) -> Checks:
+    settings = config.poisoning
+    today = rater_figures(tables)
+    past = earlier_figures(store, dataset, config.signing)[-settings.chart_versions :]
+    gone = _gone(past, today, raters_of(tables["scores"]), least=settings.chart_min_versions)
     out = alarms(
         past,
         today,
@@ -122,7 +136,10 @@ def _check_charts(tables: Mapping[str, TableRef], settings: Poisoning, store: St
         min_history=settings.chart_min_versions,
         resolution=_resolution(past, today),
     )
-    said = "; ".join(f"{one.chart} {one.value:.4g} outside {one.low:.4g} to {one.high:.4g}" for one in out)
+    said = "; ".join(
+        [f"{one.chart} {one.value:.4g} outside {one.low:.4g} to {one.high:.4g}" for one in out]
+        + [f"{chart} cannot be measured any more" for chart in gone]
+    )
     waiting = len(past) < settings.chart_min_versions
     quiet = (
         f"not judged before {settings.chart_min_versions} versions, there are {len(past)}"
@@ -130,7 +147,13 @@ def _check_charts(tables: Mapping[str, TableRef], settings: Poisoning, store: St
         else "all as before"
     )
     detail = f"{len(today)} figures of raters against {len(past)} versions: {said or quiet}"
-    return {"control_charts": {"passed": not out, "detail": detail, "figures": today, "history": past}}
+    return {"control_charts": {"passed": not out and not gone, "detail": detail, "figures": today, "history": past}}
+
+
+def _gone(past: Sequence[Figures], today: Figures, raters: Sequence[str], *, least: int) -> list[str]:
+    """Charts of raters that still score but no longer give the figure: a rater that went silent has changed too."""
+    charts = [f"{rater} {name}" for rater in raters for name in ("mean", "sd", "rank correlation")]
+    return [chart for chart in charts if chart not in today and sum(chart in night for night in past) >= least]
 
 
 def rater_figures(tables: Mapping[str, TableRef]) -> dict[str, float]:
@@ -156,17 +179,6 @@ def _resolution(past: Sequence[Mapping[str, float]], today: Mapping[str, float])
             RANK_RESOLUTION if chart.endswith("rank correlation") else RESOLUTION * float(np.median(spreads or [0.0]))
         )
     return found
-
-
-def _history(store: Store, dataset: str) -> list[dict[str, float]]:
-    """Figures of earlier versions, oldest first: each manifest carries those before it, bound by its hash."""
-    if read_latest(store, dataset) is None:
-        return []
-    check = open_version(store.uri, dataset).manifest().checks.get("control_charts", {})
-    nights = [*check.get("history", []), *([check["figures"]] if "figures" in check else [])]
-    if not all(isinstance(night, dict) and all(type(x) in (int, float) for x in night.values()) for night in nights):
-        raise CheckError(f"{store.uri}/{dataset}: control_charts of the latest manifest hold other things than numbers")
-    return nights
 
 
 def _check_lift(tables: Mapping[str, TableRef], settings: Poisoning) -> Checks:

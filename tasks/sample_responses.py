@@ -6,6 +6,7 @@ from functools import partial
 import pyarrow as pa
 
 from sweetspot import ids, schemas
+from sweetspot.budget import sampled_tokens
 from sweetspot.config import Sampling
 from sweetspot.engines.protocols import Sample, SampleRequest
 from sweetspot.engines.samplers import engine_name, open_sampler
@@ -19,14 +20,21 @@ STAGE = Stage("sample_responses", 2, schemas.RESPONSES, unit="prompt", models=Tr
 
 
 def sample_responses(prompts: TableRef, policy: PolicyRef, settings: Sampling, run: Run) -> TableRef:
-    """Draw N responses per prompt from the policy with one request each; nothing is resampled or sorted out."""
+    """Draw N responses per prompt from the policy with one request each; nothing is resampled or sorted out.
+
+    Raises:
+        ConfigError: the night could sample more tokens than it may.
+    """
+    sampled_tokens(prompts.rows, settings)
     return run_stage(
         STAGE,
         {"prompts": prompts},
         partial(_SampleChunk, settings, policy),
         run,
         identity=[
-            settings.model_dump(mode="json", exclude={"policy", "revision", "use_promoted", "engine"}),
+            settings.model_dump(
+                mode="json", exclude={"policy", "revision", "use_promoted", "engine", "max_night_tokens"}
+            ),
             policy.revision,
             engine_name(settings.engine),
         ],

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from sweetspot.config import Name, Relabelling, Section, Selection
+from sweetspot.config import MOST_BYTES, MOST_ROWS, MOST_TOKENS, Name, Relabelling, Section, Selection
 
 
 class Audit(Section):
@@ -24,7 +24,7 @@ class Audit(Section):
     """Directory or hub name of an encoder or language model that looks for prompts near in meaning to `against`."""
     embedder_revision: str = ""
     """Commit of a hub model; empty for a directory."""
-    embedder_texts: int = Field(default=20_000, ge=20)
+    embedder_texts: int = Field(default=20_000, ge=20, le=10**8)
     """Most prompts, and most texts of `against`, that the embedder reads, picked by hash."""
     prompts: str = ""
     """File of the prompts you expect in use; coverage is measured against them."""
@@ -36,9 +36,9 @@ class Audit(Section):
     """The model DPO starts from, where `policy` has been trained since; gives implicit margins. Empty: `policy`."""
     reference_revision: str = ""
     """Commit of a hub model; empty for a directory."""
-    policy_rows: int = Field(default=2000, ge=1)
+    policy_rows: int = Field(default=2000, ge=1, le=10**8)
     """Most pairs that the models score, picked by hash; selection by implicit margins needs all of them."""
-    policy_tokens: int = Field(default=4096, ge=8)
+    policy_tokens: int = Field(default=4096, ge=8, le=MOST_TOKENS)
     """Longest prompt plus response, in tokens; a pair with a longer one is left out of the scores and counted."""
     stress: bool = False
     """Plant errors into the data and report what the audit would have caught."""
@@ -61,9 +61,9 @@ class Audit(Section):
     """Look for rows, and for prompts, that are nearly the same; the dearest part of an audit."""
     workers: int = Field(default=2, ge=1, le=256)
     """Processes that read a large source."""
-    max_rows: int = Field(default=100_000_000, ge=1)
+    max_rows: int = Field(default=100_000_000, ge=1, le=MOST_ROWS)
     """A Parquet file with more rows is refused before any of it is read."""
-    max_unpacked_bytes: int = Field(default=64 * 2**30, ge=2**20)
+    max_unpacked_bytes: int = Field(default=64 * 2**30, ge=2**20, le=MOST_BYTES)
     """A file that is longer, or unpacks to more bytes, is refused: 40 kB of Parquet can become 10 GB."""
-    max_row_bytes: int = Field(default=16 * 2**20, ge=2**10)
+    max_row_bytes: int = Field(default=16 * 2**20, ge=2**10, le=2**34)
     """A Parquet file with more bytes per row on average is refused; one text of 10 MB is a row like any other."""

@@ -40,6 +40,7 @@ CASES = {
     "unknown format": ({"prompts": {"source": "/x.docx"}}, 2, "expected one of .jsonl"),
     "unknown policy": ({"sampling": {"policy": "/no/model"}}, 2, "/no/model: no such model directory"),
     "one response": ({"sampling": {"n": 1}}, 2, "sampling.n: Input should be greater than or equal to 2"),
+    "too many tokens": ({"sampling": {"max_night_tokens": 700}}, 2, "up to 768 tokens, more than the 700 of sampling"),
     "negative temperature": ({"sampling": {"temperature": -1}}, 2, "sampling.temperature"),
     "wrong type": ({"sampling": {"n": "many"}}, 2, "sampling.n: Input should be a valid integer"),
     "unknown setting": ({"sampling": {"temprature": 1}}, 2, "sampling.temprature: Extra inputs are not permitted"),

@@ -1,5 +1,6 @@
 """A night with honest raters passes; one that somebody steers is stopped, with the check and the first id named."""
 
+import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from scored_world import curate, make_world, scored_rows
 
-from sweetspot.config import Cluster, Curate, Poisoning, Prompts, Raters, Sampling, Verifier
+from sweetspot.config import Cluster, Curate, Poisoning, Prompts, Raters, Sampling, Signing, Verifier
 from sweetspot.errors import CheckError
 from tasks import _ray
+from tasks._keys import make_keys
 from tasks._stage import Run
 from tasks._versions import open_version
 from tasks.check_preferences import check_preferences, rater_figures
@@ -84,6 +86,73 @@ def test_an_outcome_in_the_store_that_is_none_stops_the_night(worked_here, tmp_p
         check_preferences(world.tables, settings(world), world.run)
 
 
+@pytest.mark.parametrize("left", [{}, {"control_charts": {"passed": True, "detail": "planted"}}], ids=["none", "one"])
+def test_an_outcome_in_the_store_without_every_check_of_the_night_stops_it(worked_here, tmp_path, left):
+    world = night(tmp_path, 1)
+    check_preferences(world.tables, settings(world), world.run)
+    (path,) = (tmp_path / "store" / world.tables["delivered"].location).glob("poisoning-*.json")
+    path.write_text(json.dumps(left))
+    with pytest.raises(CheckError, match=r"poisoning-.* is there or in the settings alone; it was changed at rest"):
+        check_preferences(world.tables, settings(world), world.run)
+
+
+PLANTED = [
+    ({"history": "x"}, "history is no list"),
+    ({"history": [{"ben mean": "0"}]}, "night 0: figure 0 is no finite number"),
+    ({"history": [{"ben mean": True}]}, "night 0: figure 0 is no finite number"),
+    ({"history": [{"ben mean": 1e300}]}, "night 0: figure 0 is no finite number"),
+    ({"history": [7]}, "night 0: is no object"),
+    ({"history": [], "figures": {"x" * 500: 1}}, "night 0: figure 0 has no usable name"),
+    ([], "history is no list"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), PLANTED)
+def test_a_history_that_is_not_ours_stops_the_night(worked_here, tmp_path, change, message):
+    """The pointer was changed with the manifest, so that the hash fits."""
+    world = night(tmp_path, 1)
+    publish(world, 1, settings(world))
+    plant(tmp_path / "store" / "tiny", {"control_charts": change})
+    later = night(tmp_path, 2)
+    with pytest.raises(CheckError, match=rf"figures of earlier versions cannot be trusted: .*{message}"):
+        check_preferences(later.tables, settings(later), later.run)
+    assert check_preferences(later.tables, settings(later, control_charts=False), later.run)
+
+
+def test_a_history_under_another_hash_or_without_the_signature_stops_the_night(worked_here, tmp_path):
+    world = night(tmp_path, 1)
+    publish(world, 1, settings(world))
+    later = night(tmp_path, 2)
+    public, _ = make_keys(tmp_path / "key")
+    signed = settings(later).model_copy(update={"signing": Signing(public_key=str(public))})
+    with pytest.raises(CheckError, match=r"cannot be trusted: .*sign"):
+        check_preferences(later.tables, signed, later.run)
+    plant(tmp_path / "store" / "tiny", {"control_charts": {"history": []}}, fit=False)
+    with pytest.raises(CheckError, match=r"cannot be trusted: .*not the manifest that was pinned"):
+        check_preferences(later.tables, settings(later), later.run)
+
+
+def plant(dataset, checks, *, fit=True):
+    """Another manifest in place of the latest, and if `fit` a pointer to it."""
+    pointer = json.loads((dataset / "latest.json").read_text())
+    path = dataset / "versions" / pointer["version"] / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "checks": checks}))
+    if fit:
+        pointer["manifest_sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+        (dataset / "latest.json").write_text(json.dumps(pointer))
+
+
+def test_a_rater_that_went_silent_stops_the_night(worked_here, tmp_path):
+    """All its scores are masked, so it has no figure that could leave its limits."""
+    config = {"chart_min_versions": 3, "ngram_lift": False}
+    for day in range(1, 4):
+        world = night(tmp_path, day)
+        publish(world, day, settings(world, **config))
+    silent = night(tmp_path, 4, ben=1e40)
+    with pytest.raises(CheckError, match=r"control_charts: .*ben mean cannot be measured any more; ben sd cannot"):
+        publish(silent, 4, settings(silent, **config))
+
+
 def test_figures_are_those_of_the_scores(curated):
     found = rater_figures(curated.tables)
     scores = np.array([row["ann"] for row in curated.rows])
@@ -144,7 +213,7 @@ def judged(ray_cluster, tmp_path_factory):
     (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, texts)))
     prompts = Prompts(source=str(folder / "rows.jsonl"), starts_from="responses", score_columns=["given"])
     config = Curate(
-        dataset="tiny", store=f"file://{folder}/store", prompts=prompts, cluster=Cluster(chunk_prompts=64),
+        dataset="tiny", store=f"file://{folder}/store", prompts=prompts, cluster=Cluster(chunk_prompts=8),
         sampling=Sampling(n=2), scoring=Raters(raters=[Verifier()]),
     )  # fmt: skip
     run = Run(config.store, "tiny", "run", config.cluster)
@@ -191,6 +260,34 @@ def test_a_rater_that_turned_round_is_stopped(judged, tmp_path):
     straight = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in turned]
     (tmp_path / "straight.jsonl").write_text("\n".join(map(json.dumps, straight)))
     assert canaries(judged, canary_source=str(tmp_path / "straight.jsonl"))["canaries"]["passed"]
+
+
+def test_canaries_that_nobody_could_judge_have_not_passed(judged, tmp_path):
+    """A verifier has no verdict on a canary without a reference answer."""
+    rows = [{"prompt": f"sort {n}", "chosen": "1", "rejected": "2", "answer": "1"} for n in range(20)]
+    source = tmp_path / "some.jsonl"
+    source.write_text("\n".join(json.dumps({**row, "answer": None} if n < 3 else row) for n, row in enumerate(rows)))
+    with pytest.raises(
+        CheckError, match=r"canaries: 17 of 17 known orders kept.*; 3 of 20 not judged, at most 10% may"
+    ):
+        canaries(judged, canary_source=str(source))
+    source.write_text("\n".join(json.dumps({**row, "answer": None} if n < 2 else row) for n, row in enumerate(rows)))
+    found = canaries(judged, canary_source=str(source))["canaries"]
+    assert found == {
+        "passed": True,
+        "detail": "18 of 18 known orders kept, at least 99.0% expected; 2 of 20 not judged, at most 10% may be",
+    }
+    source.write_text("\n".join(json.dumps({**row, "answer": None}) for row in rows))
+    with pytest.raises(CheckError, match=r"canaries: 0 of 0 known orders kept.*; 20 of 20 not judged"):
+        canaries(judged, canary_source=str(source))
+
+
+def test_a_night_of_which_no_canary_can_be_made_has_not_passed(worked_here, ray_cluster, tmp_path):
+    world = night(tmp_path, 1)  # none of its prompts has a reference answer
+    prompts = world.config.prompts.model_copy(update={"starts_from": "prompts"})
+    config = settings(world, canary_source="answers").model_copy(update={"prompts": prompts})
+    with pytest.raises(CheckError, match="canaries: no canary could be made of 12 prompts; known_bad: no canary"):
+        check_preferences(world.tables, config, world.run)
 
 
 def test_switching_the_checks_off_is_explicit(judged):

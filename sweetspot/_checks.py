@@ -28,9 +28,9 @@ def as_numbers(name: str, value: ArrayLike, *, ndim: int) -> NDArray[np.generic]
             array = array.astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ContractError(
-            f"{name}: cannot be read as an array of numbers ({error}). "
+            f"{name}: cannot be read as an array of numbers ({type(error).__name__}). "
             "Pass a rectangular array of numbers; write NaN where a value is missing and missing is allowed."
-        ) from error
+        ) from None
     if array.dtype.kind not in "biuf":
         raise ContractError(f"{name}: got values of type {array.dtype}, expected numbers. Convert them first.")
     if array.ndim != ndim:

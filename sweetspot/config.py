@@ -41,7 +41,7 @@ class Prompts(Section):
     """Where a night starts."""
 
     source: str = "deployments/world/prompts.jsonl"
-    """A .jsonl, .json, .parquet or .csv file (a path, file:// or s3://), or `datasets:NAME[:CONFIG]:SPLIT`."""
+    """A .jsonl, .json, .parquet or .csv file (a path, file:// or s3://), or `datasets:NAME@COMMIT[:CONFIG]:SPLIT`."""
     starts_from: Literal["prompts", "responses"] = "prompts"
     """`prompts`: sample responses to them. `responses`: rows already hold a response and its scores."""
     prompt_column: str = "prompt"

@@ -45,10 +45,14 @@ class Schema:
         Raises:
             ContractError: a column is missing, unknown, of the wrong type, or null where it may not be.
         """
+        rows = list(rows)
         try:
-            table = pa.Table.from_pylist(list(rows), schema=self.arrow)
+            table = pa.Table.from_pylist(rows, schema=self.arrow)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
-            raise ContractError(f"{self.name}: a row does not fit the schema: {error}") from None
+            # Arrow's own words quote the value, which may be a prompt or a response.
+            raise ContractError(
+                f"{self.name}: a row does not fit the schema ({type(error).__name__}{self._where(rows)})"
+            ) from None
         return self.check(table)
 
     def differences(self, found: pa.Schema, columns: Sequence[str] | None = None) -> str:
@@ -68,6 +72,16 @@ class Schema:
         if not said and columns is None and found.names != list(expected):
             said = [f"columns in the order {found.names}, expected {list(expected)}"]
         return "; ".join(said)
+
+    def _where(self, rows: Sequence[dict]) -> str:
+        """The first column that cannot hold its values, and the first of these rows; no value."""
+        for field in self.arrow:
+            for index, row in enumerate(rows):
+                try:
+                    pa.array([row.get(field.name)], type=field.type)
+                except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+                    return f": column {field.name}, row {index} of {len(rows)}, {type(row[field.name]).__name__}"
+        return ""
 
     def check(self, table: pa.Table) -> pa.Table:
         """Return `table` if it has exactly these columns and types, no forbidden null and a unique key.

@@ -16,6 +16,8 @@ ALLOWED = "SWEETSPOT_ALLOWED_HOSTS"
 METADATA = frozenset({"169.254.169.254", "169.254.170.2", "fd00:ec2::254", "100.100.100.200", "192.0.0.192"})
 """Addresses at which clouds hand out credentials to whoever asks."""
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?", re.ASCII)
+_LAST_32_BITS = [ipaddress.IPv6Network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "::/96")]
+"""NAT64 and addresses that are IPv4 but for their spelling."""
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -110,7 +112,21 @@ def _resolved(host: str, what: str) -> list[Address]:
     except OSError:
         raise ConfigError(f"{what}: host {_shown(host)} cannot be resolved") from None
     addresses = [ipaddress.ip_address(str(entry[4][0]).split("%")[0]) for entry in found]
-    return [getattr(address, "ipv4_mapped", None) or address for address in addresses]
+    return [each for address in addresses for each in (*_carried(address), address) if not _is_mapped(each)]
+
+
+def _is_mapped(address: Address) -> bool:
+    return isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+
+
+def _carried(address: Address) -> list[Address]:
+    """The IPv4 addresses that an IPv6 address leads to: mapped, compatible, 6to4, Teredo or through NAT64."""
+    if isinstance(address, ipaddress.IPv4Address):
+        return []
+    found = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    if any(address in network for network in _LAST_32_BITS) and int(address) > 1:
+        found.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return [one for one in found if one is not None]
 
 
 def _refuse_metadata(host: str, addresses: list[Address], what: str) -> None:

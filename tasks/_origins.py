@@ -11,6 +11,7 @@ SCHEMES = ("", "file", "s3")
 """Of what a form may name. A web address would make this machine fetch whatever it alone can reach."""
 COPY_BYTES = 8 << 20
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)(?=::|://)")
+_COMMIT = re.compile(r"[0-9a-f]{40}", re.ASCII)
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?", re.ASCII)
 
 
@@ -81,20 +82,29 @@ def refuse_longer(name: str, found_bytes: int, max_bytes: int) -> None:
         )
 
 
-def load_named_dataset(name: str, *, max_bytes: int, what: str) -> Any:
-    """A split of a dataset that is named NAME[:CONFIG][:SPLIT], where NAME is a directory or a plain hub name.
+def load_named_dataset(name: str, *, max_bytes: int, what: str, pinned: bool = False) -> Any:
+    """A split of a dataset that is named NAME[@COMMIT][:CONFIG][:SPLIT], where NAME is a directory or a hub name.
+
+    The library runs no code of a dataset since its version 4.
 
     Raises:
-        ConfigError: it cannot be loaded, or may not be named.
+        ConfigError: it cannot be loaded, may not be named, or `pinned` is asked for and a hub name has no commit.
         ContractError: it holds more bytes than allowed.
     """
     import datasets
 
     path, *middle, split = name.split(":") if ":" in name else (name, "train")
-    if not (Path(path).is_dir() or _HUB_NAME.fullmatch(path)) or not all(map(_HUB_NAME.fullmatch, middle)):
+    is_folder = Path(path).is_dir()
+    path, _, commit = (path, "", "") if is_folder else path.partition("@")
+    if not (is_folder or _HUB_NAME.fullmatch(path)) or not all(map(_HUB_NAME.fullmatch, middle)):
         raise ConfigError(f"{what}: dataset {name[:80]!r} is no directory and no hub name")
+    if not is_folder and (commit or pinned) and not _COMMIT.fullmatch(commit):
+        raise ConfigError(
+            f"{what}: dataset {name[:80]!r} is not pinned; write datasets:NAME@COMMIT with the 40 hex digits of the "
+            "commit, else whoever owns it decides what a later night is made of"
+        )
     try:
-        dataset: Any = datasets.load_dataset(path, *middle, split=split)
+        dataset: Any = datasets.load_dataset(path, *middle, split=split, revision=commit or None)
     except Exception as error:
         # The library raises its own, requests' and plain ValueErrors for the same mistake: a wrong name.
         raise ConfigError(f"{what}: dataset {name!r} cannot be loaded: {type(error).__name__}") from None

@@ -50,7 +50,7 @@ class Source:
 
 
 def read_source(name: str, *, limit: int = 0, within: Limits = Limits()) -> Source:
-    """Read a JSONL, JSON, Parquet or CSV file, or a `datasets:NAME[:CONFIG]:SPLIT`.
+    """Read a JSONL, JSON, Parquet or CSV file, or a `datasets:NAME[@COMMIT][:CONFIG]:SPLIT`.
 
     Args:
         name: path, file:// or s3:// URI, or dataset.
@@ -136,5 +136,5 @@ def _json_row(line: str) -> dict[str, Any] | None:
 
 
 def _read_hub(name: str, within: Limits) -> tuple[list[dict[str, Any] | None], str]:
-    dataset = load_named_dataset(name, max_bytes=within.unpacked_bytes, what=SETTING)
+    dataset = load_named_dataset(name, max_bytes=within.unpacked_bytes, what=SETTING, pinned=True)
     return list(dataset), hashlib.sha256(dataset._fingerprint.encode()).hexdigest()

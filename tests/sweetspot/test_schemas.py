@@ -34,6 +34,15 @@ def test_another_column_order_is_refused():
         schemas.DROPPED.check(table.select(list(reversed(table.schema.names))))
 
 
+@pytest.mark.parametrize("value", ["secretcanary", ["secretcanary"], "secretcanary\ud800"])
+def test_a_value_that_does_not_fit_is_named_by_column_and_row_and_never_shown(value):
+    row = {"response_id": "r", "prompt_id": "p", "chars": 1, "flaw": None}
+    field = "chars" if value == "secretcanary" else "flaw"
+    with pytest.raises(ContractError, match=rf"column {field}, row 1 of 2") as refused:
+        schemas.CHECKS.table([row, {**row, field: value}])
+    assert "canary" not in str(refused.value)
+
+
 def test_a_lone_surrogate_cannot_enter_a_table():
     with pytest.raises(ContractError):
         schemas.DROPPED.table([{**ROW, "detail": "\ud800"}])

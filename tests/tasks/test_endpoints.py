@@ -21,6 +21,12 @@ METADATA = [
     "[fd00:ec2::254]",
     "100.100.100.200",
     "224.0.0.1",
+    "[64:ff9b::a9fe:a9fe]",
+    "[64:ff9b:1::a9fe:a9fe]",
+    "[2002:a9fe:a9fe::1]",
+    "[::a9fe:a9fe]",
+    "[2001:0:a9fe:a9fe::1]",
+    "[2001:0:5db8:d822::5601:5601]",
 ]
 ODD = [
     "2852039166",
@@ -82,6 +88,10 @@ def test_an_address_in_disguise_is_refused(host):
     [
         ("https://inside.example", "leads to 10.1.2.3, inside this network; list it in SWEETSPOT_ALLOWED_HOSTS"),
         ("https://192.168.0.1:9000", "inside this network"),
+        ("https://[64:ff9b::a01:203]", "leads to 10.1.2.3, inside this network"),
+        ("https://[2002:c0a8:1::1]", "leads to 192.168.0.1, inside this network"),
+        ("https://[2002:7f00:1::1]", "leads to 127.0.0.1, inside this network"),
+        ("https://[::127.0.0.1]", "in its usual spelling|inside this network"),
         ("http://public.example", "is asked without TLS"),
         ("https://user:secret@public.example", "expected https://host"),
         ("https://public.example/path", "expected https://host"),
@@ -160,7 +170,7 @@ def test_a_redirect_is_not_followed(monkeypatch):
 
         do_PUT = do_HEAD = do_GET
 
-        def log_message(self, *arguments):
+        def log_message(self, format, *args):
             pass
 
     class Redirects(Elsewhere):

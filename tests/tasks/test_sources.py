@@ -132,6 +132,23 @@ def test_a_dataset_that_is_no_plain_name_is_refused(name):
         read_source(name)
 
 
+@pytest.mark.parametrize(
+    "name", ["org/set", "org/set:train", "org/set@main:train", "org/set@:train", f"set@{'A' * 40}:train"]
+)
+def test_a_dataset_of_the_hub_without_a_commit_is_refused(name, monkeypatch):
+    monkeypatch.setattr("datasets.load_dataset", lambda *_, **__: pytest.fail("it was asked for"))
+    with pytest.raises(ConfigError, match="is not pinned; write datasets:NAME@COMMIT"):
+        read_source(f"datasets:{name}")
+
+
+def test_a_dataset_of_the_hub_is_asked_for_at_its_commit(monkeypatch):
+    asked = []
+    monkeypatch.setattr("datasets.load_dataset", lambda *name, **options: asked.append((name, options)) or 1 / 0)
+    with pytest.raises(ConfigError, match="cannot be loaded: ZeroDivisionError"):
+        read_source(f"datasets:org/set@{'a1' * 20}:part:train")
+    assert asked == [(("org/set", "part"), {"split": "train", "revision": "a1" * 20})]
+
+
 def test_hostile_json_lines_are_bad_rows(tmp_path):
     path = tmp_path / "p.jsonl"
     path.write_text('{"prompt": "a"}\n' + "[" * 200_000 + "\n" + '{"prompt": ' + "9" * 5000 + "}\n")

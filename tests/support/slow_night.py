@@ -87,9 +87,9 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def is_quiet(folder: Path, descendants: list[psutil.Process]) -> bool:
+def is_quiet(folder: Path, descendants: list[psutil.Process], within_s: float = 10) -> bool:
     """Nobody works any more: of these processes none is left, no chunk is added and nothing is published."""
-    _, left = psutil.wait_procs(descendants, timeout=10)
+    _, left = psutil.wait_procs(descendants, timeout=within_s)
     assert [process.pid for process in left if process.is_running()] == []
     before = receipts(folder)
     time.sleep(3)

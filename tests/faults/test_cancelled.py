@@ -1,8 +1,9 @@
-"""A run that a worker has started is cancelled from the UI, or killed."""
+"""A run of a worker or from the terminal is cancelled from the UI, terminated or killed."""
 
 import os
 import signal
 import sys
+import time
 
 import psutil
 import pytest
@@ -62,6 +63,27 @@ def test_a_killed_run_is_crashed_at_once_and_says_what_is_safe(server, worker, t
     assert "; safe: committed chunks are safe and nothing is published half; next: " in run["state"]["message"]
     assert is_quiet(tmp_path, descendants, within_s=60)  # Ray's processes notice by themselves that their head is gone
     figure(TABLE, harm="killed", **{"seconds to its end": round(seconds), "state": "Crashed", "writes after": 0})
+
+
+@pytest.mark.parametrize(("how", "state"), [("cancel", "Cancelled"), ("sigterm", "Crashed")])
+def test_a_run_from_the_terminal_stops_soon_and_rightly(server, tmp_path, how, state):
+    command = [sys.executable, "tests/support/slow_night.py", str(settings(tmp_path, dataset=how))]
+    process = server.spawn(command, how)
+    server.wait(lambda: len(receipts(tmp_path)) >= 2, 240)
+    (run,) = server.runs()
+    descendants = family(process.pid)
+    asked = time.monotonic()
+    if how == "cancel":
+        server.set_state(run["id"], "CANCELLING")
+    else:
+        os.kill(process.pid, signal.SIGTERM)
+    assert process.wait(2 * QUIET_S) != 0
+    assert time.monotonic() - asked <= QUIET_S
+    assert is_quiet(tmp_path, descendants)
+    found = server.runs()[0]["state"]
+    assert found["name"] == state, found
+    assert "copy was stopped b" in found["message"]
+    assert "load_prompts is committed, copy keeps its finished chunks, nothing was published" in found["message"]
 
 
 def engine_of(processes: list[psutil.Process]) -> int:

@@ -16,7 +16,7 @@ from flows._cancelling import stop_if_cancelled
 from flows._failures import keeping_texts, step
 from sweetspot import ids
 from sweetspot.config import Curate
-from sweetspot.errors import EngineError
+from sweetspot.errors import ClusterError, EngineError
 from tasks import _ray
 from tasks._stage import Run
 from tasks._store import Store
@@ -82,6 +82,8 @@ class Night:
 def _is_worth_retrying(task: Any, run: Any, state: Any) -> bool:
     try:
         state.result(raise_on_failure=True)
+    except ClusterError:
+        return False  # connecting again is for the next start
     except EngineError:
         return True
     except Exception:

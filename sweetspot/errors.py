@@ -7,12 +7,17 @@
     ├── ConvergenceError   (ArithmeticError)  an iteration ran out of steps
     ├── CheckError         (RuntimeError)     data or a run failed a check: books, hashes, gates
     ├── EngineError        (RuntimeError)     a sampler, rater or trainer failed
+    │   └── ClusterError                      the cluster ended under a run; nothing more can be tried on it
     ├── UnexpectedError    (RuntimeError)     nobody foresaw it; its kind and place, never its text
     └── StoreError         (OSError)          object storage failed or cannot keep our promises
 
 Messages have four parts: what, where (table or argument, count, first id or index), got against
 expected, next step. All classes take one string, so they survive pickling across processes.
 """
+
+import traceback
+
+OURS = ("sweetspot", "tasks", "flows")
 
 
 class SweetspotError(Exception):
@@ -47,5 +52,27 @@ class UnexpectedError(SweetspotError, RuntimeError):
     """Something nobody foresaw, by kind and place: the text of an error that is not ours may hold rows."""
 
 
+class ClusterError(EngineError):
+    """The cluster of a run ended; nothing more can be tried on it."""
+
+
 class StoreError(SweetspotError, OSError):
     """Object storage failed, or does not keep the promises a commit needs."""
+
+
+def describe(error: BaseException) -> str:
+    """Kind and place of an error and of its causes; not their texts, which may hold rows, unless they are ours.
+
+    The place is the last line of ours it passed, else its last line: `KeyError at tasks.build_pairs:88`.
+    """
+    if isinstance(error, SweetspotError):
+        return f"{type(error).__name__}: {error}"
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    said = f"{type(error).__name__}{_place(error)}"
+    return said if cause is None else f"{said}, from {describe(cause)}"
+
+
+def _place(error: BaseException) -> str:
+    passed = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [place for place in passed if place[0].split(".")[0] in OURS]
+    return " at {}:{}".format(*(ours or passed)[-1]) if passed else ""

@@ -9,12 +9,10 @@ A run stopped by hand leaves the same note as a worker that died. Therefore a no
 of the stage) counts as evidence only the second time.
 """
 
-import faulthandler
-import os
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 
 import pyarrow as pa
@@ -22,14 +20,15 @@ import pyarrow.compute as pc
 
 from sweetspot import ids
 from sweetspot.config import Cluster
-from sweetspot.errors import CheckError, ConfigError, EngineError, StoreError, SweetspotError
+from sweetspot.errors import CheckError, ConfigError, EngineError, StoreError, describe
 from sweetspot.schemas import Schema
 from tasks._records import parse_record
 from tasks._store import Store
 from tasks._tables import ChunkResult, dropped_table
+from tasks._watchdog import within
 
 Tables = Mapping[str, pa.Table]
-OPENING, CHUNK, PROMPT = "opening", "chunk", "prompt"
+OPENING, CHUNK, PROMPT, LEFT = "opening", "chunk", "prompt", "left"
 SUSPICIOUS = 2
 """Interruptions by other sessions after which a chunk is worked prompt by prompt, and a prompt is to blame."""
 MAX_OPENINGS = 3
@@ -47,13 +46,14 @@ class Note:
 
     Attributes:
         session: of the start of the stage it worked for.
-        at: `opening`, `chunk` or `prompt`.
+        at: `opening`, `chunk` or `prompt`; `left` after an error that stopped the stage and is no row's.
         prompt: id of the prompt, at `prompt`.
         since_s: when it began that, in seconds since 1970.
         openings: workers of this session that died while opening.
         interruptions: how often the chunk was left half done.
         strikes: prompts at which another session was interrupted.
         blamed: prompts that will not be tried again, with the reason.
+        well: prompts that went well one by one, for the worker that got furthest.
     """
 
     session: str
@@ -64,6 +64,7 @@ class Note:
     interruptions: int = 0
     strikes: dict[str, int] = field(default_factory=dict[str, int])
     blamed: dict[str, str] = field(default_factory=dict[str, str])
+    well: int = 0
 
     @property
     def careful(self) -> bool:
@@ -79,6 +80,8 @@ def judge(note: Note, session: str, *, now_s: float, stall_s: float) -> Note:
     """
     ours = note.session == session
     after = replace(note, session=session, at=OPENING, prompt="", openings=0)
+    if note.at == LEFT:
+        return after
     if note.at == OPENING:
         openings = note.openings + 1 if ours else 0
         if openings >= MAX_OPENINGS:
@@ -94,6 +97,10 @@ def judge(note: Note, session: str, *, now_s: float, stall_s: float) -> Note:
     return replace(after, blamed={**note.blamed, note.prompt: reason})
 
 
+class TakenOver(EngineError):
+    """Another worker writes the note of a chunk that we are at."""
+
+
 class Page:
     """The note of one chunk, in the store."""
 
@@ -103,17 +110,24 @@ class Page:
         before = None if self._held is None else Note(**parse_record(self._held, key))
         self.note = Note(session) if before is None else judge(before, session, now_s=time.time(), stall_s=stall_s)
 
-    def write(self, at: str, prompt: str = "") -> None:
-        """Say what comes next.
+    def write(self, at: str, prompt: str = "", *, well: int = 0) -> None:
+        """Say what comes next, and how many prompts have gone well one by one.
 
         Raises:
-            EngineError: another worker has taken the chunk over.
+            TakenOver: by another worker of this start of the stage, or by one of another run.
         """
-        self.note = replace(self.note, at=at, prompt=prompt, since_s=time.time())
+        self.note = replace(self.note, at=at, prompt=prompt, since_s=time.time(), well=max(well, self.note.well))
         data = ids.canonical_json(asdict(self.note))
         if not self.store.swap(self.key, self._held, data):
-            raise EngineError(f"{self.key}: another worker has taken this chunk over")
+            raise TakenOver(f"{self.key}: another worker has taken this chunk over")
         self._held = data
+
+    def leave(self, *, forget: bool) -> None:
+        """Say that the stage stopped here for a reason that is no row's, and, to `forget`, none was to blame before."""
+        if forget:
+            self.note = Note(self.note.session)
+        with suppress(EngineError, StoreError):
+            self.write(LEFT)
 
 
 @dataclass
@@ -153,6 +167,18 @@ class Isolation:
             SweetspotError: the stage cannot go on: a failed check, wrong settings, a store or an engine that fails.
         """
         page = Page(self.store, f"{self.location}/notes/{index:05d}.json", self.session, stall_s=self.settings.stall_s)
+        try:
+            return self._through(page, inputs)
+        except TakenOver:
+            raise
+        except EngineError:
+            page.leave(forget=True)
+            raise
+        except _STAGE_STOPS:
+            page.leave(forget=False)
+            raise
+
+    def _through(self, page: Page, inputs: Tables) -> ChunkResult:
         if self._work is None:
             page.write(OPENING)
         work = self._opened()
@@ -171,14 +197,16 @@ class Isolation:
         units = next(table for table in reversed(list(inputs.values())) if key in table.column_names)
         prompts = pc.unique(units["prompt_id"]).to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
         hopeless = min(HOPELESS, max(len(prompts), FEW))
-        results, well, failed = list[ChunkResult](), 0, 0
+        results, well, failed = list[ChunkResult](), page.note.well, len(page.note.blamed)
+        if failed >= hopeless and not well:
+            raise EngineError(f"{self.stage}: {failed} prompts ended their worker one by one; see the Ray logs")
         for prompt in prompts:
             rows = {name: table.filter(pc.field("prompt_id") == prompt) for name, table in inputs.items()}
             row_ids = units.filter(pc.field("prompt_id") == prompt)[key].to_pylist()
             if prompt in page.note.blamed:
                 results.append(self._left(row_ids, prompt, page.note.blamed[prompt], "ended two workers"))
                 continue
-            page.write(PROMPT, prompt)
+            page.write(PROMPT, prompt, well=well)
             try:
                 results.append(self._limited(self._opened(), rows))
                 well += 1
@@ -187,19 +215,19 @@ class Isolation:
             except Exception as error:
                 self._work, failed = None, failed + 1
                 if failed >= hopeless and not well:
-                    raise EngineError(f"{self.stage}: {failed} prompts fail one by one: {_said(error)}") from None
+                    raise EngineError(f"{self.stage}: {failed} prompts fail one by one: {describe(error)}") from None
                 reason = "failed_memory" if isinstance(error, MemoryError) else "failed_raised"
-                results.append(self._left(row_ids, prompt, reason, _said(error)))
+                results.append(self._left(row_ids, prompt, reason, describe(error)))
         return _merged(results) if results else self._opened()(inputs)
 
     def _opened(self) -> Callable[[Tables], ChunkResult]:
         if self._work is None:
-            with _time_limit(self.settings.stall_s):
+            with within(self.settings.stall_s):
                 self._work = self.open_work()
         return self._work
 
     def _limited(self, work: Callable[[Tables], ChunkResult], inputs: Tables) -> ChunkResult:
-        with _time_limit(self.settings.stall_s):
+        with within(self.settings.stall_s):
             return work(inputs)
 
     def _left(self, row_ids: list[str], prompt: str, reason: str, detail: str) -> ChunkResult:
@@ -207,26 +235,10 @@ class Isolation:
         return ChunkResult(self.output.table([]), dropped_table(self.stage, self.unit, rows), row_ids, [])
 
 
-@contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """End this process if the block takes longer, even while it holds the interpreter's lock."""
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-        try:
-            yield
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-
-
 def _data_bytes() -> int:
     """What counts against RLIMIT_DATA already."""
     with open("/proc/self/status") as status:
         return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
-
-
-def _said(error: Exception) -> str:
-    """The kind of an error, and its text if it is ours: others' may hold rows."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, SweetspotError) else type(error).__name__
 
 
 def _merged(results: list[ChunkResult]) -> ChunkResult:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sweetspot import ids
 from sweetspot.delivery.version_name import place_of
-from sweetspot.engines.revision import check_safe, local_directory, model_revision
+from sweetspot.engines.revision import check_safe, check_unchanged, local_directory, model_revision
 from sweetspot.errors import CheckError
 from tasks._private_folders import cache_folder, private_folder
 from tasks._records import parse_record
@@ -67,6 +67,15 @@ class PolicyRef:
                 f"{where}: its files are not those of revision {self.revision}, they are of {str(found)[:80]}; restore "
                 "them, or start a new run, which takes the policy as it is"
             )
+
+    def check_unchanged(self) -> None:
+        """Refuse a directory whose files are other ones by now; called once they are loaded.
+
+        Raises:
+            CheckError: another revision, with both.
+        """
+        if not self.store:
+            check_unchanged(self.path, self.revision)
 
     def __post_init__(self) -> None:
         """Refuse a revision that could be a path: the cache's folder is named by it."""

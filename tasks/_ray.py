@@ -8,17 +8,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 from sweetspot import errors
 from sweetspot.config import Cluster
-from sweetspot.errors import EngineError, SweetspotError
+from sweetspot.errors import EngineError, SweetspotError, describe
+from tasks import _watchdog
 from tasks._endpoints import check_cluster_address
 from tasks._listening import refuse_open_ports
 from tasks._ray_head import LOOPBACK, ray_head
+from tasks._waiting import has_ended, while_listening
 
 CONNECT_POLL_S = 0.5
 CONNECT_TIMEOUT_S = 120
+ACTOR_TIMEOUT_S = 900
+"""For the first worker of a stage: a cluster may have to start a machine for it."""
+DEATHS = 4
+"""Workers that may die over a chunk of a stage without a model; those with one keep notes, see `_isolation`."""
+QUIET_STALLS = 10
+"""A stage stops when nothing is finished for so many `stall_s`; a chunk worked prompt by prompt takes several."""
 SERVED = "SWEETSPOT_RAY_ADDRESS"
 """Environment variable by which `sweetspot serve` tells its runs of the Ray head it started."""
 
@@ -27,6 +36,7 @@ SERVED = "SWEETSPOT_RAY_ADDRESS"
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_task_oom_retries": "2",  # what Ray's memory monitor ends is tried again for ever by default
     "RAY_DEDUP_LOGS": "1",
     "RAY_BACKEND_LOG_LEVEL": "fatal",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
@@ -66,7 +76,7 @@ def cluster(settings: Cluster) -> Iterator[str]:
             head = stack.enter_context(ray_head(cpus=settings.cpus))
             address, known = head.address, head.dashboard
         context = _connect(address)
-        stack.callback(ray.shutdown)
+        stack.callback(_disconnect, address)
         if known:
             refuse_open_ports("Ray", os.getpid())
         # A head tells its clients of its dashboard some time after the dashboard listens.
@@ -104,6 +114,14 @@ def _own_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _disconnect(address: str) -> None:
+    """Leave the cluster, unless it has ended: Ray would wait a minute for it and then end this process."""
+    import ray
+
+    if not has_ended(address):
+        ray.shutdown()
+
+
 def _quiet_ray_data() -> None:
     import ray
 
@@ -118,31 +136,26 @@ _dashboards: list[str] = []
 
 
 class _ChunkActor:
-    """Opens a stage's work once (models load here), then handles one chunk per call.
-
-    Our own errors travel as values: Ray's wrappers would reach the driver without the message, and an
-    error in a constructor as the death of an actor.
-    """
+    """Opens a stage's work once (models load here), then handles one chunk per call."""
 
     def __init__(self, open_work: Callable[[], Callable[[int], dict[str, Any]]]) -> None:
         self.open_work = open_work
         self.work: Callable[[int], dict[str, Any]] | None = None
+        _watchdog.watch_worker()
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"receipt": [self._do(int(index)) for index in batch["chunk"]]}
+        return {"receipt": [_value(partial(self._do, int(index))) for index in batch["chunk"]]}
 
     def _do(self, index: int) -> dict[str, Any]:
-        try:
-            self.work = self.work or self.open_work()
-            return self.work(index)
-        except SweetspotError as error:
-            return _as_value(error)
+        self.work = self.work or self.open_work()
+        return self.work(index)
 
 
 def map_chunks(
     open_work: Callable[[], Callable[[int], dict[str, Any]]],
     chunks: Sequence[int],
     *,
+    stage: str,
     settings: Cluster,
     models: bool,
 ) -> Iterator[dict[str, Any]]:
@@ -151,30 +164,48 @@ def map_chunks(
     Args:
         open_work: picklable; called once per actor, returns the function from chunk number to receipt.
         chunks: chunk numbers still to do.
+        stage: its name, for messages.
         settings: actors and GPUs to use.
         models: the work holds a model, so its actors take the configured GPUs.
 
     Raises:
         SweetspotError: the stage's own error, as it was raised in the actor.
-        EngineError: an actor died.
+        EngineError: any other error of the work; actors that die again and again; nothing finished for long; no actor
+            could start.
+        ClusterError: the cluster ended.
     """
     import ray
     import ray.exceptions
+    from ray.data.exceptions import ExecutionTimeoutError
 
-    compute = ray.data.ActorPoolStrategy(min_size=1, max_size=min(settings.max_actors, len(chunks)))
     dataset = ray.data.from_items([{"chunk": index} for index in chunks], override_num_blocks=len(chunks)).map_batches(
         _ChunkActor,
         fn_constructor_kwargs={"open_work": open_work},
         batch_size=1,
-        compute=compute,
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(settings.max_actors, len(chunks))),
         num_cpus=1,
         num_gpus=settings.gpus_per_actor if models else 0,
+        max_task_retries=-1 if models else DEATHS - 1,
     )
+    # Ray's own limit is half an hour: as long as `stall_s`, and less than a chunk worked prompt by prompt may take.
+    quiet_s = QUIET_STALLS * settings.stall_s + ACTOR_TIMEOUT_S
+    dataset.context.execution_no_progress_timeout_s = quiet_s
+    dataset.context.wait_for_min_actors_s = ACTOR_TIMEOUT_S
     try:
-        for row in dataset.iter_rows():
+        for row in while_listening(iter(dataset.iter_rows()), _gcs_address()):
             yield _receipt(row["receipt"])
+    except ExecutionTimeoutError:
+        raise EngineError(f"{stage}: {_quiet(quiet_s)}") from None
+    except ray.exceptions.GetTimeoutError:
+        raise EngineError(f"{stage}: {_no_actor(settings, models=models)}") from None
     except ray.exceptions.RayError as error:
-        raise _worker_failed(error) from None
+        raise EngineError(f"{stage}: {_worker_failed(error)}") from None
+
+
+def _gcs_address() -> str:
+    import ray
+
+    return ray.get_runtime_context().gcs_address
 
 
 def run_once(work: Callable[[], dict[str, Any]], *, settings: Cluster) -> dict[str, Any]:
@@ -182,20 +213,37 @@ def run_once(work: Callable[[], dict[str, Any]], *, settings: Cluster) -> dict[s
 
     Raises:
         SweetspotError: the function's own error.
-        EngineError: its worker died.
+        EngineError: any other error of it; its worker died; it took longer than `job_timeout_s`.
+        ClusterError: the cluster ended.
     """
     import ray
     import ray.exceptions
 
-    remote = ray.remote(num_cpus=1, num_gpus=settings.gpus_per_actor, max_retries=1)(_call)
+    remote = ray.remote(num_cpus=1, num_gpus=settings.gpus_per_actor, max_retries=1)(_value)
+    result = remote.remote(work)
     try:
-        return _receipt(ray.get(remote.remote(work)))
+        waiting = (ray.get(one, timeout=settings.job_timeout_s) for one in [result])
+        return _receipt(next(while_listening(waiting, _gcs_address())))
+    except ray.exceptions.GetTimeoutError:
+        ray.cancel(result, force=True)
+        raise EngineError(
+            f"work on the cluster was stopped after {settings.job_timeout_s:.0f} s (cluster.job_timeout_s)"
+        ) from None
     except ray.exceptions.RayError as error:
-        raise _worker_failed(error) from None
+        raise EngineError(_worker_failed(error)) from None
 
 
-def _call(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    return _ChunkActor(lambda: lambda _: work())({"chunk": [0]})["receipt"][0]
+def _value(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the work returns, or its error as a value.
+
+    Ray's wrappers would reach the driver without the message, and an error in a constructor as the death of an actor.
+    """
+    try:
+        return work()
+    except SweetspotError as error:
+        return _as_value(error)
+    except Exception as error:
+        return _as_value(EngineError(f"unexpected {describe(error)}; committed chunks are safe"))
 
 
 def _as_value(error: SweetspotError) -> dict[str, Any]:
@@ -208,7 +256,29 @@ def _receipt(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _worker_failed(error: Exception) -> EngineError:
+def _worker_failed(error: Exception) -> str:
     """Name the kind of failure and never its text, which may hold rows."""
-    kind = type(error).__name__
-    return EngineError(f"a worker of this stage failed with {kind}; committed chunks are safe. See the Ray logs")
+    return (
+        f"a worker failed with {type(error).__name__}, again and again if it died: it was killed, ran out of memory or "
+        "took longer than cluster.stall_s; committed chunks are safe. See the Ray logs"
+    )
+
+
+def _quiet(seconds: float) -> str:
+    return (
+        f"nothing was finished for {seconds:.0f} s ({QUIET_STALLS} times cluster.stall_s, and the start of a worker); "
+        "committed chunks are safe. "
+        "See the Ray logs; if chunks take that long, raise cluster.stall_s or lower cluster.chunk_prompts"
+    )
+
+
+def _no_actor(settings: Cluster, *, models: bool) -> str:
+    import ray
+
+    wanted = f"1 CPU and {settings.gpus_per_actor if models else 0:g} GPUs"
+    there = ray.cluster_resources()
+    return (
+        f"no worker could start within {ACTOR_TIMEOUT_S} s; each takes {wanted}, the cluster has "
+        f"{there.get('CPU', 0):g} CPUs and {there.get('GPU', 0):g} GPUs in all. Lower cluster.gpus_per_actor, or add "
+        "machines"
+    )

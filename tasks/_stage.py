@@ -14,15 +14,19 @@ import pyarrow as pa
 from sweetspot import ids
 from sweetspot.config import Cluster
 from sweetspot.delivery.books import Book, IdSet
-from sweetspot.errors import CheckError
+from sweetspot.errors import CheckError, EngineError
 from sweetspot.schemas import Schema
 from tasks import _ray
 from tasks._folder import require_room
-from tasks._isolation import Isolation
+from tasks._isolation import Isolation, TakenOver
 from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table
+from tasks._watchdog import within
 
 Progress = Callable[[str, int, int], None]
+RECEIPT_POLL_S = 1.0
+PATIENCE_STALLS = 2
+"""How many `stall_s` a worker waits for another run that took over its chunk: for an engine to open and a chunk."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +93,12 @@ class _Plan:
 
     def _plain(self) -> Callable[[int, Mapping[str, pa.Table]], ChunkResult]:
         work = self.open_work()
-        return lambda index, inputs: work(inputs)
+
+        def limited(index: int, inputs: Mapping[str, pa.Table]) -> ChunkResult:
+            with within(self.cluster.stall_s):
+                return work(inputs)
+
+        return limited
 
     def _isolated(self) -> Isolation:
         stage = self.stage
@@ -105,10 +114,28 @@ class _Plan:
         )
 
     def _do_chunk(self, work: Callable[[int, Mapping[str, pa.Table]], ChunkResult], index: int) -> dict[str, Any]:
-        result = work(index, {name: ref.read_chunk(index) for name, ref in self.inputs.items()})
+        store = Store(self.store)
+        # Another run of the stage may have committed it since this one looked.
+        committed = store.record_if_there(f"{self.location}/{chunk_key(index)}")
+        if committed is not None:
+            return dict(committed)
+        try:
+            result = work(index, {name: ref.read_chunk(index) for name, ref in self.inputs.items()})
+        except TakenOver as taken:
+            return self._of_another_run(store, index, taken)
         book = book_of(self.stage, result)
         book.balance()
-        return commit_chunk(Store(self.store), self.location, index, result, book=book, schema=self.stage.output)
+        return commit_chunk(store, self.location, index, result, book=book, schema=self.stage.output)
+
+    def _of_another_run(self, store: Store, index: int, taken: TakenOver) -> dict[str, Any]:
+        """The receipt of whoever works the same chunk at this moment."""
+        deadline = time.monotonic() + PATIENCE_STALLS * self.cluster.stall_s
+        while time.monotonic() < deadline:
+            committed = store.record_if_there(f"{self.location}/{chunk_key(index)}")
+            if committed is not None:
+                return dict(committed)
+            time.sleep(RECEIPT_POLL_S)
+        raise EngineError(f"{taken}, and commits nothing; committed chunks are safe. Start the run again")
 
 
 def book_of(stage: Stage, result: ChunkResult) -> Book:
@@ -182,7 +209,11 @@ def _work_chunks(plan: _Plan, todo: Sequence[int], chunks: int, run: Run) -> Non
     """Map the chunks over the cluster, and stop as soon as more rows failed than a whole table may lose."""
     failed = Counter[str]()
     rows = max(ref.rows for ref in plan.inputs.values())
-    receipts = _ray.map_chunks(plan.open, todo, settings=run.cluster, models=plan.stage.models) if todo else ()
+    receipts = (
+        _ray.map_chunks(plan.open, todo, stage=plan.stage.name, settings=run.cluster, models=plan.stage.models)
+        if todo
+        else ()
+    )
     for done, receipt in enumerate(receipts, 1):
         run.progress(plan.stage.name, chunks - len(todo) + done, chunks)
         failed += _failed(Book.from_json(receipt["book"]))

@@ -45,6 +45,7 @@ class _SampleChunk:
     def __init__(self, settings: Sampling, policy: PolicyRef) -> None:
         self.settings = settings
         self.sampler = open_sampler(settings, str(policy.local_path()))
+        policy.check_unchanged()
 
     def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
         prompts = inputs["prompts"].select(["prompt_id", "prompt"]).to_pylist()

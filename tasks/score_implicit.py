@@ -63,6 +63,8 @@ class _ImplicitChunk:
 
         self.policy = TransformersLogprobs(str(policy.local_path()), batch_tokens=settings.batch_tokens)
         self.reference = TransformersLogprobs(str(reference.local_path()), batch_tokens=settings.batch_tokens)
+        policy.check_unchanged()
+        reference.check_unchanged()
 
     def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
         messages = {row["prompt_id"]: row["prompt"] for row in inputs["prompts"].to_pylist()}

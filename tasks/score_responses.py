@@ -7,10 +7,11 @@ from typing import Any
 import pyarrow as pa
 
 from sweetspot import schemas
-from sweetspot.config import Raters
+from sweetspot.config import Raters, RewardModel
 from sweetspot.engines.boundary import checked_scores
 from sweetspot.engines.protocols import RatedResponse, Rater
 from sweetspot.engines.raters import open_rater, rater_revision
+from sweetspot.engines.revision import check_unchanged
 from tasks._stage import Run, Stage, run_stage
 from tasks._tables import ChunkResult, TableRef, dropped_table, masked_scores
 
@@ -19,19 +20,23 @@ STAGE = Stage("score_responses", 2, schemas.SCORES, unit="response", models=True
 
 def score_responses(prompts: TableRef, responses: TableRef, settings: Raters, run: Run) -> TableRef:
     """Score every response with every rater; a response no rater could score leaves as `failed_unscored`."""
+    revisions = [rater_revision(rater) for rater in settings.raters]
     return run_stage(
         STAGE,
         {"prompts": prompts, "responses": responses},
-        partial(_ScoreChunk, settings),
+        partial(_ScoreChunk, settings, revisions),
         run,
-        identity=[[rater.model_dump(mode="json"), rater_revision(rater)] for rater in settings.raters],
+        identity=[[rater.model_dump(mode="json"), rev] for rater, rev in zip(settings.raters, revisions, strict=True)],
         notes=masked_scores,
     )
 
 
 class _ScoreChunk:
-    def __init__(self, settings: Raters) -> None:
+    def __init__(self, settings: Raters, revisions: list[str]) -> None:
         self.raters = [open_rater(rater) for rater in settings.raters]
+        for rater, revision in zip(settings.raters, revisions, strict=True):
+            if isinstance(rater, RewardModel):
+                check_unchanged(rater.model, revision)
 
     def __call__(self, inputs: Mapping[str, pa.Table]) -> ChunkResult:
         prompts = {row["prompt_id"]: row for row in inputs["prompts"].to_pylist()}

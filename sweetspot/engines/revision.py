@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sweetspot.errors import ConfigError
+from sweetspot.errors import CheckError, ConfigError
 
 HASH_DIGITS = 16
 MODEL_FILES = (
@@ -56,6 +56,21 @@ def model_revision(path: str, revision: str = "") -> str:
         with file.open("rb") as content:
             digest.update(f"{file.name}\n{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()[:HASH_DIGITS]
+
+
+def check_unchanged(path: str, revision: str) -> None:
+    """Refuse a model directory that is no longer what it was: weights, configuration, tokenizer or chat template.
+
+    A hub name passes: its commit says what it is.
+
+    Raises:
+        CheckError: another revision, with both.
+    """
+    if Path(path).is_dir() and (found := model_revision(path)) != revision:
+        raise CheckError(
+            f"{path}: is now revision {found}, this stage began with {revision}; rows of two models are not mixed and "
+            "committed chunks are safe. Put the model back, or start a new run with the other one"
+        )
 
 
 def check_safe(path: str) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections import Counter
 from dataclasses import replace
@@ -13,8 +14,20 @@ import pytest
 from sweetspot import schemas
 from sweetspot.config import Cluster, Prompts
 from sweetspot.delivery.books import Book, IdSet
-from sweetspot.errors import CheckError, EngineError
-from tasks._isolation import CHUNK, MAX_OPENINGS, OPENING, PROMPT, Isolation, Note, Page, judge
+from sweetspot.errors import CheckError, EngineError, StoreError
+from tasks._isolation import (
+    CHUNK,
+    HOPELESS,
+    LEFT,
+    MAX_OPENINGS,
+    OPENING,
+    PROMPT,
+    Isolation,
+    Note,
+    Page,
+    TakenOver,
+    judge,
+)
 from tasks._stage import Run, Stage, run_stage
 from tasks._store import Store
 from tasks._tables import ChunkResult, dropped_table
@@ -150,13 +163,19 @@ class Whole:
         return ChunkResult(STAGE.output.table(rows), dropped_table("copy", "prompt", []), keys, keys)
 
 
+class Opened(Isolation):
+    """Knows how often its engine was opened."""
+
+    opened: list[int]
+
+
 @pytest.fixture
 def isolation(tmp_path):
     store = Store(f"file://{tmp_path}/store")
 
     def make(work, session="now", **settings):
-        opened = []
-        made = Isolation(
+        opened = list[int]()
+        made = Opened(
             lambda: opened.append(1) or work,
             store,
             "tiny/tables/t/f",
@@ -197,7 +216,7 @@ def test_a_chunk_that_failed_once_is_worked_prompt_by_prompt_with_a_fresh_engine
 
 def test_the_text_of_a_foreign_error_is_not_kept(isolation):
     result = isolation(Whole(fails=2))(0, chunk())
-    assert result.dropped["detail"].to_pylist() == ["RuntimeError"]
+    assert re.fullmatch(r"RuntimeError at [\w.]+:\d+", result.dropped["detail"].to_pylist()[0])
     assert result.ids_out == ["p1", "p2", "p3", "p4"]
 
 
@@ -208,6 +227,68 @@ def test_one_interruption_by_hand_costs_no_care_and_two_do(isolation):
             0, chunk()
         )  # the note stays at `chunk`, as if it had been interrupted before its commit
         assert work.sizes == sizes
+
+
+def noted(isolation, session, **fields):
+    """Leave a note of a worker that died, with nothing else done."""
+    page = Page(isolation(Whole()).store, "tiny/tables/t/f/notes/00000.json", session, stall_s=1.0)
+    page.note = replace(page.note, **fields)
+    page.write(fields.get("at", CHUNK), fields.get("prompt", ""))
+    return page
+
+
+def test_prompts_that_end_their_worker_one_by_one_stop_the_stage_and_are_not_blamed(isolation):
+    blamed = {f"p{place}": "failed_worker_died" for place in range(HOPELESS)}
+    noted(isolation, "now", interruptions=2, blamed=blamed)
+    work = Whole()
+    with pytest.raises(EngineError, match="8 prompts ended their worker one by one"):
+        isolation(work)(0, chunk(20))
+    assert work.sizes == []
+    assert isolation(work, "later")(0, chunk(20)).ids_out == [f"p{place}" for place in range(20)]
+    assert work.sizes == [20]
+
+
+def test_bad_prompts_among_good_ones_are_blamed_however_many_they_are(isolation):
+    blamed = {f"p{place}": "failed_worker_died" for place in range(1, 15)}
+    noted(isolation, "now", interruptions=2, blamed=blamed, well=1)
+    result = isolation(Whole())(0, chunk(20))
+    assert result.ids_out == ["p0", *(f"p{place}" for place in range(15, 20))]
+    assert set(result.dropped["row_id"].to_pylist()) == set(blamed)
+
+
+class Failing:
+    """Fails as the store or a check does, at every prompt."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __call__(self, inputs):
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [StoreError("no answer"), CheckError("books"), EngineError("broken")])
+def test_a_stage_that_stopped_by_its_own_error_leaves_no_suspicion(isolation, error):
+    for session in ("first", "second", "third"):
+        with pytest.raises(type(error)):
+            isolation(Failing(error), session)(0, chunk(20))
+    work = Whole()
+    isolation(work, "fourth")(0, chunk(20))
+    assert work.sizes == [20]
+
+
+def test_whoever_is_taken_over_says_so_and_leaves_the_other_s_note_alone(isolation):
+    page = None
+
+    class Overtaken(Whole):
+        def __call__(self, inputs):
+            nonlocal page
+            page = page or noted(isolation, "twin", at=PROMPT, prompt="p0")
+            raise RuntimeError("as it happens")
+
+    with pytest.raises(TakenOver, match=r"00000.json: another worker has taken this chunk over"):
+        isolation(Overtaken())(0, chunk())
+    assert page is not None
+    assert b'"session":"twin"' in page.store.read(page.key)
 
 
 NOTE = Note("a", CHUNK)
@@ -246,6 +327,13 @@ def test_openings_are_counted_in_one_session_only():
     assert (once.openings, judge(once, "b", **LIMITS).openings) == (1, 0)
     with pytest.raises(EngineError, match="3 workers ended"):
         judge(judge(once, "a", **LIMITS), "a", **LIMITS)
+
+
+def test_what_was_left_in_order_is_no_evidence():
+    note = Note("a", LEFT, "p", interruptions=1, strikes={"p": 1}, blamed={"q": "failed_stalled"})
+    for session in "ab":
+        after = judge(note, session, **LIMITS)
+        assert (after.interruptions, after.strikes, after.blamed) == (1, {"p": 1}, {"q": "failed_stalled"})
 
 
 def test_a_page_that_another_worker_turned_is_not_written_over(tmp_path):

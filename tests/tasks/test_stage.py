@@ -1,4 +1,6 @@
 import json
+import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +29,10 @@ class Copy:
         keys = inputs["prompts"]["prompt_id"].to_pylist()
         with Path(self.log).open("a") as log:
             log.write(keys[0] + "\n")
+        if self.mode == "dies":
+            os._exit(1)
+        if self.mode == "raises":
+            raise KeyError("secret words of a row")
         if self.mode == "stops at the second" and len(Path(self.log).read_text().splitlines()) >= 2:
             raise EngineError("the engine died")
         kept = keys[1:] if self.mode in ("loses one", "fails one") else keys
@@ -89,6 +95,55 @@ def test_failed_rows_are_counted_and_few_are_allowed(ray_cluster, run, tmp_path)
 def test_work_that_cannot_open_says_why(ray_cluster, run, tmp_path):
     with pytest.raises(ConfigError, match="the model is not there"):
         go(run, tmp_path, "cannot open")
+
+
+def test_a_worker_that_dies_again_and_again_stops_a_stage_without_a_model(ray_cluster, run, tmp_path):
+    with pytest.raises(EngineError, match=r"copy: a worker failed with .*, again and again if it died"):
+        go(run, tmp_path, "dies")
+    assert 1 < worked(tmp_path) <= 2 * _ray.DEATHS  # a chunk queued behind another dies with it, and may come first
+
+
+def test_a_foreign_error_is_named_with_its_place_and_without_its_text(ray_cluster, run, tmp_path):
+    with pytest.raises(EngineError, match=r"unexpected KeyError at [\w.]+:\d+") as error:
+        go(run, tmp_path, "raises")
+    assert "secret" not in str(error.value)
+
+
+class Twin:
+    """Another run of the same stage starts, and ends, while this one is at its first chunk."""
+
+    def __init__(self, log, fails, twin):
+        self.copy, self.fails, self.twin = Copy(log), fails, twin
+
+    def __call__(self, inputs):
+        if self.fails:
+            self.fails -= 1
+            raise RuntimeError("first")
+        result = self.copy(inputs)
+        if self.twin:
+            twin, self.twin = self.twin, None
+            twin()
+        return result
+
+
+@pytest.mark.parametrize("how", ["plain", "with notes", "prompt by prompt"])
+def test_twins_share_what_either_committed(run, tmp_path, monkeypatch, how):
+    monkeypatch.setattr(_ray, "map_chunks", lambda open_work, chunks, **_: map(open_work(), chunks))
+    stage = replace(STAGE, models=how != "plain")
+    source = tmp_path / "prompts.jsonl"
+    source.write_text("\n".join(json.dumps({"prompt": f"p{i}"}) for i in range(12)))
+    prompts = {"prompts": load_prompts(Prompts(source=str(source)), run)}
+    seen = []
+
+    def twin():
+        seen.append(run_stage(stage, prompts, partial(Copy, str(tmp_path / "twin")), run, identity=0))
+
+    work = Twin(str(tmp_path / "log"), int(how == "prompt by prompt"), twin)
+    ours = run_stage(stage, prompts, lambda: work, run, identity=0)
+    assert worked(tmp_path) == 1
+    assert len((tmp_path / "twin").read_text().splitlines()) == 3
+    assert ours.read().equals(seen[0].read())
+    assert ours.book == seen[0].book
 
 
 def test_progress_is_told_chunk_by_chunk(ray_cluster, run, tmp_path):

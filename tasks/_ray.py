@@ -17,11 +17,13 @@ from sweetspot.errors import EngineError, SweetspotError, describe
 from tasks import _watchdog
 from tasks._endpoints import check_cluster_address
 from tasks._listening import refuse_open_ports
-from tasks._ray_head import LOOPBACK, ray_head
+from tasks._ray_head import LOOPBACK, RayHead, ray_head
 from tasks._waiting import has_ended, while_listening
 
 CONNECT_POLL_S = 0.5
 CONNECT_TIMEOUT_S = 120
+GCS_WAIT = "RAY_gcs_server_port_wait_time_s"
+"""Ray's own variable: how often a driver tries to reach the head, about a second each while nobody listens."""
 ACTOR_TIMEOUT_S = 900
 """For the first worker of a stage: a cluster may have to start a machine for it."""
 DEATHS = 4
@@ -71,11 +73,11 @@ def cluster(settings: Cluster) -> Iterator[str]:
         return
     address = os.environ.get(SERVED, "local") if settings.address == "local" else settings.address
     with ExitStack() as stack:
-        known = None
+        head, known = None, None
         if address == "local":
             head = stack.enter_context(ray_head(cpus=settings.cpus))
             address, known = head.address, head.dashboard
-        context = _connect(address)
+        context = _connect(address, head)
         stack.callback(_disconnect, address)
         if known:
             refuse_open_ports("Ray", os.getpid())
@@ -86,19 +88,40 @@ def cluster(settings: Cluster) -> Iterator[str]:
         yield _dashboards[-1]
 
 
-def _connect(address: str) -> Any:
-    """Join a cluster; a head that has just started knows its own node some seconds later on a busy machine."""
+def _connect(address: str, head: RayHead | None = None) -> Any:
+    """Join a cluster; a head that has just started knows its own node some seconds later on a busy machine.
+
+    A head of our own that gave up meanwhile, as it does when one of its parts is late, is started again.
+
+    Raises:
+        EngineError: nobody answered in time.
+    """
     import ray
 
     deadline = time.monotonic() + CONNECT_TIMEOUT_S
     while True:
+        if head is not None and head.has_ended():
+            head.stop()
+            head.start()
         try:
-            with _own_sigterm():
+            with _own_sigterm(), _one_try():
                 return ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except ConnectionError as error:
+        except (ConnectionError, RuntimeError) as error:
             if time.monotonic() > deadline:
                 raise EngineError(f"no Ray cluster answers at {address}: {str(error)[:200]}") from None
             time.sleep(CONNECT_POLL_S)
+
+
+@contextmanager
+def _one_try() -> Iterator[None]:
+    """Ray tries a head that is gone 20 times, 40 s each; once is enough, for we try again."""
+    theirs = os.environ.get(GCS_WAIT)
+    os.environ[GCS_WAIT] = theirs or "1"
+    try:
+        yield
+    finally:
+        if theirs is None:
+            del os.environ[GCS_WAIT]
 
 
 @contextmanager

@@ -32,6 +32,18 @@ _ray._connect(sys.argv[1])
 print(int(ray.cluster_resources()["CPU"]))
 """
 
+LOST = """
+from tasks import _ray
+from tasks._ray_head import RayHead
+import ray
+head = RayHead(cpus=1)
+head.start()
+head.stop()
+_ray._connect(head.address, head)
+print(int(ray.cluster_resources()["CPU"]))
+head.stop()
+"""
+
 
 @contextmanager
 def standing_in(tmp_path, fails):
@@ -93,3 +105,15 @@ def test_a_real_head_ends_with_its_raylet_and_comes_back_where_it_was():
         assert done.stdout.strip() == "1", done.stderr[-2000:]
     finally:
         head.stop()
+
+
+def test_a_head_that_ended_before_it_was_joined_is_started_again(root):
+    """Ray itself would try to reach it for a quarter of an hour."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.strip() == "1", done.stderr[-2000:]

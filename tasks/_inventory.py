@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from sweetspot.delivery.version_name import place_of
 from tasks._dates import is_fence
 from tasks._isolation import CHUNK, PROMPT
 from tasks._latest import read_latest
@@ -222,4 +223,9 @@ def _stands(prefix: str, version: str, marker: dict[str, Any] | None, pointer: d
         return "committed"
     if not marker["promote"]:
         return "refused"
-    return "superseded" if version <= str(pointer.get("trained_on", "")) else "not promoted"
+    shown = str(pointer.get("trained_on", ""))
+    return "not promoted" if _place(version) > _place(shown) else "superseded"
+
+
+def _place(version: str) -> tuple[str, int]:
+    return place_of(version) or (version, 1)

@@ -82,21 +82,22 @@ def test_trainings_are_asked_committed_or_promoted(store):
 @pytest.mark.parametrize(
     ("promote", "trained_on", "stands"),
     [
-        (False, "2026-02-03-x", "refused"),
-        (True, "2026-02-03-x", "superseded"),
-        (True, "2026-02-01-x", "not promoted"),
+        (False, "2026-02-03-0f3c9a1e", "refused"),
+        (True, "2026-02-03-0f3c9a1e", "superseded"),
+        (True, "2026-02-02.10-0f3c9a1e", "superseded"),
+        (True, "2026-02-02.1-0f3c9a1e", "not promoted"),
         (True, None, "not promoted"),
     ],
 )
 def test_a_policy_that_is_not_the_promoted_one_says_why(store, promote, trained_on, stands):
-    request = {"version": {"root": "tiny/versions/2026-02-02-x"}}
+    request = {"version": {"root": "tiny/versions/2026-02-02.9-0f3c9a1e"}}
     store.create("tiny/policies/a/request.json", json.dumps(request).encode())
     store.create("tiny/policies/a/policy.json", json.dumps({"promote": promote}).encode())
     if trained_on:
         pointer = {"policy": {"path": "tiny/policies/b"}, "trained_on": trained_on}
         store.create("tiny/policies/promoted.json", json.dumps(pointer).encode())
     training = dataset_state(store, "tiny").trainings["tiny/policies/a"]
-    assert (training.version, training.stands) == ("2026-02-02-x", stands)
+    assert (training.version, training.stands) == ("2026-02-02.9-0f3c9a1e", stands)
 
 
 def test_a_published_dataset_has_no_orphan_and_reads_the_same_after_a_sweep(curated, store, capsys):

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 
 import transformers.models.llama.modeling_llama  # noqa: F401  (here, once, and not in every fork)
@@ -59,6 +60,7 @@ def note_worked(folder: Path) -> None:
 def main(folder: Path, *, training: bool) -> None:
     """Curate and publish; train and promote if asked to."""
     note_worked(folder)
+    _ray.cluster = lambda settings: nullcontext("")
     _ray_jobs.run_job = lambda module, arguments, **_: train_job.main(*arguments)
     tempfile.tempdir = str(folder)  # scratch of the training job
     os.environ.pop("SWEETSPOT_CACHE", None)

@@ -9,6 +9,7 @@ import time
 import pytest
 from scored_world import FACTS, curate, make_world, scored_rows
 
+from sweetspot.config import Cluster
 from sweetspot.delivery.manifest import parse_manifest
 from sweetspot.errors import StoreError
 from tasks import _ray, _s3
@@ -17,8 +18,9 @@ from tasks._store import Store
 from tasks.deliver_dataset import deliver_dataset
 from tasks.relabel_pairs import relabel_pairs
 
-SLOW = ("delay", "timed_out", "drip", "trickle", "stall_upload")
-HEALED = ("500", "503", "409", "reset", "drop", "truncated", *SLOW)
+FAULTS = ("500", "503", "409", "reset", "drop", "truncated", "delay")
+STALLS = ("timed_out", "drip", "trickle", "stall_upload")
+HEALED = (*FAULTS, *STALLS)
 
 
 class Publishing:
@@ -59,7 +61,10 @@ def publishing(proxy, tmp_path_factory):
         patch.setattr(_ray, "map_chunks", lambda open_work, chunks, **_: map(open_work(), chunks))
         patch.setattr(_s3, "TRY_S", proxy.patience_s)
         world = make_world(
-            tmp_path_factory.mktemp("world"), scored_rows(prompts=12), store=f"s3://{proxy.bucket}/store"
+            tmp_path_factory.mktemp("world"),
+            scored_rows(prompts=12),
+            store=f"s3://{proxy.bucket}/store",
+            cluster=Cluster(chunk_prompts=12),  # one chunk a table: more would repeat the same requests
         )
         yield Publishing(proxy, curate(world))
 
@@ -75,32 +80,42 @@ def test_a_fault_at_any_tenth_request_changes_nothing(publishing):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", HEALED)
+@pytest.mark.parametrize("kind", FAULTS)
 def test_a_fault_at_every_request_changes_nothing(publishing, kind, figure):
-    started = time.monotonic()
-    sent = sweep(publishing, range(len(publishing.requests)), kinds=(kind,))
-    enter(figure, publishing, kind, sent=sent, seconds=time.monotonic() - started)
+    places, started = range(len(publishing.requests)), time.monotonic()
+    sent = sweep(publishing, places, kinds=(kind,))
+    enter(figure, publishing, kind, places, sent=sent, seconds=time.monotonic() - started)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", STALLS)
+def test_a_stall_at_every_request_changes_nothing(publishing, kind, figure):
+    """Each way to stall at one request in four, all four ways at all of them."""
+    places, started = range(STALLS.index(kind), len(publishing.requests), len(STALLS)), time.monotonic()
+    sent = sweep(publishing, places, kinds=(kind,))
+    enter(figure, publishing, kind, places, sent=sent, seconds=time.monotonic() - started)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_rights_missing_at_every_request_stop_at_once_and_a_later_run_goes_on(publishing, figure):
-    started = time.monotonic()
-    sent = sum(forbid(publishing, at) for at in range(len(publishing.requests)))
-    enter(figure, publishing, "403, then a second run", sent=sent, seconds=time.monotonic() - started)
+    places, started = range(len(publishing.requests)), time.monotonic()
+    sent = sum(forbid(publishing, at) for at in places)
+    enter(figure, publishing, "403, then a second run", places, sent=sent, seconds=time.monotonic() - started)
 
 
-def enter(figure, publishing, kind: str, *, sent: int, seconds: float) -> None:
+def enter(figure, publishing, kind: str, places: range, *, sent: int, seconds: float) -> None:
     """A line of the page; every publication of the sweep has been compared by now."""
-    plain = len(publishing.requests)
+    tries = len(places)
     figure(
         "One request of a publication fails, each in turn, on a real S3 server behind a proxy",
         fault=kind,
-        publications=plain,
+        publications=tries,
         **{
-            "same version published": plain,
-            "requests, mean (undisturbed)": f"{sent / plain:.1f} ({plain})",
-            "seconds each": f"{seconds / plain:.2f}",
+            "same version published": tries,
+            "requests, mean (undisturbed)": f"{sent / tries:.1f} ({len(publishing.requests)})",
+            "seconds each": f"{seconds / tries:.2f}",
         },
     )
 

@@ -139,7 +139,7 @@ def test_a_training_that_diverges_ends_in_one_sentence_and_promotes_nothing(comm
     settings = {key: value for key, value in world_settings(command.folder, limit=64).items() if key in known}
     pointer = command.folder / "store" / "tiny" / "policies" / "promoted.json"
     before = pointer.read_bytes()
-    wild = settings | {"flow": "train", "training": {"learning_rate": 1e30, "epochs": 3}}
+    wild = settings | {"flow": "train", "training": {"loss": "ipo", "beta": 1e-20}}
     done = command.run("run", command.write("wild.yaml", wild))
     assert done.returncode == 1, done.stderr[-2000:]
     assert "CheckError: train_policy failed: Training diverged: the loss of step " in done.stderr

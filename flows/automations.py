@@ -30,16 +30,12 @@ def crash_silent_runs() -> AutomationCore:
 
     The clock starts at Running too, not only at a heartbeat: a run may die before its first.
     """
-    silent = EventTrigger(
+    return _crashing(
+        "crash silent runs",
+        f"No heartbeat for {SILENT_S} s: the process or its machine is gone",
         after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
-        expect={ANY_SIGN},
-        match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
-        for_each={"prefect.resource.id"},
-        posture=Posture.Proactive,
-        threshold=1,
-        within=timedelta(seconds=SILENT_S),
+        within_s=SILENT_S,
     )
-    return _crashing("crash silent runs", silent, f"No heartbeat for {SILENT_S} s: the process or its machine is gone")
 
 
 def crash_stuck_runs() -> AutomationCore:
@@ -47,21 +43,25 @@ def crash_stuck_runs() -> AutomationCore:
 
     Else it would be Pending for ever, and with a concurrency limit of 1 no later night would begin.
     """
-    stuck = EventTrigger(
+    return _crashing(
+        "crash stuck runs",
+        f"Did not begin within {PENDING_S} s of being taken: the worker is gone",
         after={f"prefect.flow-run.{name}" for name in TAKEN},
+        within_s=PENDING_S,
+    )
+
+
+def _crashing(name: str, what: str, *, after: set[str], within_s: int) -> AutomationCore:
+    """Mark a run Crashed that gives no sign of itself for so long after one of these events."""
+    trigger = EventTrigger(
+        after=after,
         expect={ANY_SIGN},
         match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
         for_each={"prefect.resource.id"},
         posture=Posture.Proactive,
         threshold=1,
-        within=timedelta(seconds=PENDING_S),
+        within=timedelta(seconds=within_s),
     )
-    return _crashing(
-        "crash stuck runs", stuck, f"Did not begin within {PENDING_S} s of being taken: the worker is gone"
-    )
-
-
-def _crashing(name: str, trigger: EventTrigger, what: str) -> AutomationCore:
     message = f"{what}; safe: {CRASHED}."
     action = ChangeFlowRunState(name=None, force=False, state=StateType.CRASHED, message=message)
     return AutomationCore(name=f"sweetspot: {name}", description=message, trigger=trigger, actions=[action])

@@ -9,6 +9,9 @@ from fault_proxy import Proxy, harmful
 from faults_page import enter, finish, note
 from killed_nights import Nights, night_runner
 from moto_process import moto_server, pointed_at
+from orchestrated import Server
+
+from tasks._ray_head import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +41,15 @@ def proxy() -> Iterator[Proxy]:
         with harmful(proxy) as address, pointed_at(address):
             boto3.client("s3").create_bucket(Bucket=proxy.bucket)
             yield proxy
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[Server]:
+    """A Prefect server that the test may harm."""
+    server = Server(tmp_path, free_ports(1)[0])
+    server.start()
+    yield server
+    server.kill()
 
 
 @pytest.fixture(scope="module")

@@ -7,22 +7,11 @@ import time
 
 import psutil
 import pytest
-from orchestrated import Server
 from slow_night import family, is_quiet, receipts, settings
-
-from tasks._ray_head import free_ports
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 QUIET_S = 30
 TABLE = "A run of a worker is cancelled in the UI, or killed (kill -9)"
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path, free_ports(1)[0])
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

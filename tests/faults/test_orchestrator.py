@@ -8,23 +8,13 @@ from collections import Counter
 
 import pytest
 import yaml
-from orchestrated import Server
 from scored_world import RATERS, scored_rows, write_rows
 from small_flows import EVERY_S
 
-from tasks._ray_head import free_ports
 from tasks._versions import differences, open_version
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 TABLE = "Prefect is harmed: kill -9 of the server or of a run (detection by the automation we ship)"
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path, free_ports(1)[0])
-    server.start()
-    yield server
-    server.kill()
 
 
 @pytest.fixture

@@ -8,15 +8,22 @@ PYTHON ?= python3
 BIN := .venv/bin
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: demo test faults sweep-kills sweep-requests sweep-rest check secure fix lock env system ceph clean
+.PHONY: demo test test-runs test-rest faults sweep-kills sweep-requests sweep-rest check secure fix lock env system ceph clean
 
 demo: env
 	$(BIN)/sweetspot run deployments/examples/demo.yaml
 	$(BIN)/sweetspot run deployments/examples/real_responses.yaml
 	@echo "UI: $(BIN)/sweetspot serve"
 
+# Two processes side by side: whole runs wait a lot, for servers, engines and a browser.
+RUNS = tests/flows tests/browser
 test: env system
-	$(BIN)/python -m pytest -p no:cacheprovider
+	$(MAKE) --no-print-directory --jobs=2 test-runs test-rest
+
+test-runs: TESTED = $(RUNS)
+test-rest: TESTED = $(addprefix --ignore=,$(RUNS))
+test-runs test-rest:
+	$(BIN)/python -m pytest -p no:cacheprovider $(TESTED)
 
 # Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Three
 # processes side by side, for much of it is waiting; a file enters the page when all of it has passed.

@@ -37,6 +37,7 @@ SERVED = "SWEETSPOT_RAY_ADDRESS"
 # every process; a private cluster gets a token of its own that nobody else can read from a file.
 _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
+    "RAY_ENABLE_AUTO_CONNECT": "0",  # a thread that outlives its cluster would join another one, or start it
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_task_oom_retries": "2",  # what Ray's memory monitor ends is tried again for ever by default
     "RAY_DEDUP_LOGS": "1",

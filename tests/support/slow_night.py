@@ -90,7 +90,9 @@ def family(pid: int) -> list[psutil.Process]:
 def is_quiet(folder: Path, descendants: list[psutil.Process], within_s: float = 10) -> bool:
     """Nobody works any more: of these processes none is left, no chunk is added and nothing is published."""
     _, left = psutil.wait_procs(descendants, timeout=within_s)
-    assert [process.pid for process in left if process.is_running()] == []
+    # One whose parent was killed may stay a zombie: not every init of a container waits for strangers.
+    running = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
+    assert running == []
     before = receipts(folder)
     time.sleep(3)
     assert receipts(folder) == before

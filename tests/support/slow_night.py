@@ -23,6 +23,9 @@ from tasks._store import Store
 from tasks._tables import ChunkResult, TableRef, dropped_table
 from tasks.load_prompts import load_prompts
 
+WORKERS_END_S = 10
+IDLE_END_S = 180
+"""Ray's idle processes notice by themselves, on a busy machine late, that their head is gone."""
 STAGE = Stage("copy", 1, schemas.CHECKS, unit="prompt")
 
 
@@ -87,17 +90,19 @@ def family(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
-def is_quiet(folder: Path, descendants: list[psutil.Process], within_s: float = 10) -> bool:
-    """Nobody works any more: of these processes none is left, no chunk is added and nothing is published."""
-    _, left = psutil.wait_procs(descendants, timeout=within_s)
-    # One whose parent was killed may stay a zombie: not every init of a container waits for strangers.
-    running = [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE]
-    assert running == []
+def is_quiet(folder: Path, descendants: list[psutil.Process]) -> bool:
+    """Nobody works any more, no chunk is added and nothing is published; then all other processes end as well."""
+    worked = {int(pid) for pid in (folder / "store" / "workers.txt").read_text().split()}
+    workers = [one for one in descendants if one.pid in worked]
+    assert workers
+    assert psutil.wait_procs(workers, timeout=WORKERS_END_S)[1] == []
     before = receipts(folder)
     time.sleep(3)
     assert receipts(folder) == before
     assert len(before) >= 2
     assert not list(folder.glob("store/*/versions/*"))
+    _, left = psutil.wait_procs(descendants, timeout=IDLE_END_S)
+    assert [one for one in left if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
     return True
 
 

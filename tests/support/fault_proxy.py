@@ -48,7 +48,7 @@ class Proxy:
     seen: list[tuple[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     bucket: str = "bucket"
-    patience_s: float = 0.5
+    patience_s: float = 1.0
     answers: dict[str, tuple[int, str]] = field(default_factory=lambda: dict(ANSWERS))
 
     def plan(self, kind: str, at: int) -> None:

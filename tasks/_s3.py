@@ -270,10 +270,18 @@ class S3Bucket:
                 if "Body" in answer:
                     clock.grow(answer["ContentLength"])
                     limit.reschedule(loop.time() + clock.try_s)
-                    answer["Body"] = await answer["Body"].read()
+                    answer["Body"] = await _whole(answer["Body"])
         except TimeoutError:
             raise TimeoutError(f"no whole answer in {loop.time() - started:.1f} s: the connection stalls") from None
         return answer
+
+
+async def _whole(body: Any) -> bytes:
+    """All of a body; one that is given up lets its connection go, of which a client has few."""
+    try:
+        return await body.read()
+    finally:
+        body.close()
 
 
 def _impatient_socket(address: tuple[Any, ...]) -> socket.socket:

@@ -79,6 +79,14 @@ def test_an_upload_that_was_given_up_holds_no_connection(hurried, proxy, monkeyp
         time.sleep(0.1)
 
 
+def test_answers_that_were_given_up_hold_no_connection(hurried, proxy):
+    """A client has ten; each trickling body that kept its own would leave one less."""
+    hurried.create("there", b"y" * 1000)
+    for _ in range(12):
+        proxy.plan("trickle", 0)
+        assert hurried.read("there") == b"y" * 1000
+
+
 def unsent(address: str) -> int:
     """Connections to the address that hold bytes their peer does not take, by the kernel's table."""
     port = f":{int(address.rsplit(':', 1)[1]):04X}"

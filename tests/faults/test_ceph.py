@@ -41,12 +41,14 @@ def ceph(root, tmp_path_factory):
         )  # fmt: skip
     before = dict(os.environ)
     os.environ.update(SETTINGS)
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    yield
-    os.environ.clear()
-    os.environ.update(before)
-    for file in ("rgw.pid", "osd.pid", "mon.pid"):
-        os.kill(int((folder / "cluster" / file).read_text()), signal.SIGKILL)
+    try:
+        boto3.client("s3").create_bucket(Bucket="bucket")
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        for file in ("rgw.pid", "osd.pid", "mon.pid"):
+            os.kill(int((folder / "cluster" / file).read_text()), signal.SIGKILL)
 
 
 @pytest.fixture

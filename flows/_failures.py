@@ -3,7 +3,6 @@
 The text of an error that is not ours may hold rows of the night, so only its kind and the place are told.
 """
 
-import errno
 import functools
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -24,10 +23,10 @@ from sweetspot.errors import (
     SweetspotError,
     UnexpectedError,
 )
+from tasks._folder import FULL
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent
-FULL = (errno.ENOSPC, errno.EDQUOT)
 PUBLISHES = ("deliver_dataset", "clean_and_deliver")
 AGAIN = "start the run again with the same settings, it goes on from there"
 NEXT: tuple[tuple[type[BaseException], str], ...] = (

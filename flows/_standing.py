@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from sweetspot.delivery.version_name import order_of
 from tasks._inventory import DatasetState, TableState, TrainingState
 
 AGAIN = "start its run again with the same settings"
@@ -54,7 +55,7 @@ def _versions(state: DatasetState) -> Iterator[Line]:
     for version in state.versions:
         if version == state.latest:
             yield Line(True, f"version {version}: published, what readers get")
-        elif state.latest is None or _order(version) > _order(state.latest):
+        elif state.latest is None or order_of(version) > order_of(state.latest):
             shown = state.latest or "nothing"
             yield Line(False, f"version {version}: published, but readers still get {shown}", (f"it is safe; {AGAIN}",))
         else:
@@ -66,11 +67,6 @@ def _versions(state: DatasetState) -> Iterator[Line]:
     for version, date in claimed.items():
         if version not in state.versions and version not in state.unpublished:
             yield Line(False, f"version {version}: has claimed {date}, nothing of it is there", (AGAIN,))
-
-
-def _order(version: str) -> str:
-    """A version's name without its hash: its date, and behind a dot the attempt."""
-    return version.rpartition("-")[0]
 
 
 def _unpublished_night(state: DatasetState) -> Iterator[Line]:

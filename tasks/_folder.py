@@ -20,7 +20,8 @@ LOCK_DEADLINE_S = 60.0
 LOCK_POLL_S = 0.01
 LEAST_ROOM_BYTES = 200 << 20
 """Below this a disk is as good as full: a stage, or Ray beside it, would meet its end half way."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says where there is no room."""
 _AGAIN = "Make room and start the run again, which goes on where it was"
 
 
@@ -111,7 +112,7 @@ def _told(path: Path, action: str, needed_bytes: int) -> Iterator[None]:
     except StoreError:
         raise
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             raise StoreError(
                 f"{path}: the disk is full: {needed_bytes:,} bytes to write, {_free_bytes(path.parent):,} free in "
                 f"{path.parent}. Nothing was left half written. {_AGAIN}"

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sweetspot.delivery.version_name import place_of
+from sweetspot.delivery.version_name import order_of
 from tasks._dates import is_fence
 from tasks._isolation import CHUNK, PROMPT
 from tasks._latest import read_latest
@@ -224,8 +224,4 @@ def _stands(prefix: str, version: str, marker: dict[str, Any] | None, pointer: d
     if not marker["promote"]:
         return "refused"
     shown = str(pointer.get("trained_on", ""))
-    return "not promoted" if _place(version) > _place(shown) else "superseded"
-
-
-def _place(version: str) -> tuple[str, int]:
-    return place_of(version) or (version, 1)
+    return "not promoted" if order_of(version) > order_of(shown) else "superseded"

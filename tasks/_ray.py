@@ -217,7 +217,7 @@ def map_chunks(
     dataset.context.wait_for_min_actors_s = ACTOR_TIMEOUT_S
     try:
         for row in while_listening(iter(dataset.iter_rows()), _gcs_address()):
-            yield _receipt(row["receipt"])
+            yield value_of(row["receipt"])
     except ExecutionTimeoutError:
         raise EngineError(f"{stage}: {_quiet(quiet_s)}") from None
     except ray.exceptions.GetTimeoutError:
@@ -247,7 +247,7 @@ def run_once(work: Callable[[], dict[str, Any]], *, settings: Cluster) -> dict[s
     result = remote.remote(work)
     try:
         waiting = (ray.get(one, timeout=settings.job_timeout_s) for one in [result])
-        return _receipt(next(while_listening(waiting, _gcs_address())))
+        return value_of(next(while_listening(waiting, _gcs_address())))
     except ray.exceptions.GetTimeoutError:
         ray.cancel(result, force=True)
         raise EngineError(
@@ -265,16 +265,22 @@ def _value(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return work()
     except SweetspotError as error:
-        return _as_value(error)
+        return as_value(error)
     except Exception as error:
-        return _as_value(EngineError(f"unexpected {describe(error)}; committed chunks are safe"))
+        return as_value(EngineError(f"unexpected {describe(error)}; committed chunks are safe"))
 
 
-def _as_value(error: SweetspotError) -> dict[str, Any]:
+def as_value(error: SweetspotError) -> dict[str, Any]:
+    """An error of ours as plain JSON, for another process to raise."""
     return {"error": type(error).__name__, "message": str(error)}
 
 
-def _receipt(value: dict[str, Any]) -> dict[str, Any]:
+def value_of(value: dict[str, Any]) -> dict[str, Any]:
+    """The value itself.
+
+    Raises:
+        SweetspotError: the one that `as_value` made it of.
+    """
     if "error" in value:
         raise getattr(errors, value["error"])(value["message"])
     return value

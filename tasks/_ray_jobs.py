@@ -10,9 +10,8 @@ from contextlib import suppress
 from itertools import count
 from typing import Any
 
-from sweetspot import errors
 from sweetspot.errors import CheckError, EngineError, SweetspotError
-from tasks import _ray  # noqa: F401  (Ray reads its settings when first imported)
+from tasks import _ray  # before Ray: it sets what Ray reads when first imported
 
 POLL_S = 0.5
 REQUEST_TIMEOUT_S = 20
@@ -146,8 +145,7 @@ def _outcome(client: Any, job: str, status: str) -> str:
         return log
     own = [line for line in log.splitlines() if line.startswith(JOB_ERROR)]
     if own:
-        found = json.loads(own[-1].removeprefix(JOB_ERROR))
-        raise getattr(errors, found["error"])(found["message"])
+        _ray.value_of(json.loads(own[-1].removeprefix(JOB_ERROR)))
     raise EngineError(f"job {job} ended as {status}:\n" + "\n".join(log.splitlines()[-15:]))
 
 
@@ -160,6 +158,5 @@ def job_main(main: Callable[..., None], arguments: Sequence[str]) -> None:
     try:
         main(*arguments)
     except SweetspotError as error:
-        fields = {"error": type(error).__name__, "message": str(error)}
-        sys.stdout.write(f"{JOB_ERROR}{json.dumps(fields)}\n")
+        sys.stdout.write(f"{JOB_ERROR}{json.dumps(_ray.as_value(error))}\n")
         sys.exit(1)

@@ -20,7 +20,7 @@ from tasks import _ray
 from tasks._folder import require_room
 from tasks._isolation import Isolation, TakenOver
 from tasks._store import Store
-from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table
+from tasks._tables import ChunkResult, TableRef, chunk_key, commit_chunk, commit_table, find_table, receipt_if_there
 from tasks._watchdog import within
 
 Progress = Callable[[str, int, int], None]
@@ -116,8 +116,7 @@ class _Plan:
     def _do_chunk(self, work: Callable[[int, Mapping[str, pa.Table]], ChunkResult], index: int) -> dict[str, Any]:
         store = Store(self.store)
         # Another run of the stage may have committed it since this one looked.
-        committed = store.record_if_there(f"{self.location}/{chunk_key(index)}")
-        if committed is not None:
+        if (committed := receipt_if_there(store, self.location, index)) is not None:
             return dict(committed)
         try:
             result = work(index, {name: ref.read_chunk(index) for name, ref in self.inputs.items()})
@@ -131,8 +130,7 @@ class _Plan:
         """The receipt of whoever works the same chunk at this moment."""
         deadline = time.monotonic() + PATIENCE_STALLS * self.cluster.stall_s
         while time.monotonic() < deadline:
-            committed = store.record_if_there(f"{self.location}/{chunk_key(index)}")
-            if committed is not None:
+            if (committed := receipt_if_there(store, self.location, index)) is not None:
                 return dict(committed)
             time.sleep(RECEIPT_POLL_S)
         raise EngineError(f"{taken}, and commits nothing; committed chunks are safe. Start the run again")

@@ -9,7 +9,7 @@ from sweetspot.errors import ContractError, StoreError
 from tasks._manifests import manifest_key
 from tasks._parquet import look_into
 from tasks._store import Store
-from tasks._versions import VersionRef, differences
+from tasks._versions import VersionRef, difference
 
 _SIGNATURE = re.compile(r"manifest\.[0-9a-f]{64}\.sig")
 """Of two publishers of one version both may have left theirs; only the manifest's own is ever read."""
@@ -22,14 +22,15 @@ def findings(version: VersionRef) -> Iterator[str]:
     Yields:
         The key and what is wrong with it; at the end a line without a key where the store may not be listed.
     """
-    differing = list(differences(version))
-    yield from differing
-    broken = {line.partition(": ")[0] for line in differing}
     store = Store(version.store)
     for entry in version.manifest().files:
         key = f"{version.root}/{entry.path}"
-        if key not in broken and entry.path.endswith(".parquet"):
-            yield from (f"{key}: {how}" for how in _inside(key, entry, store.read(key)))
+        data = store.read_if_there(key)
+        how = difference(entry, data)
+        if data is None or how:
+            yield f"{key}: {how}"
+        elif entry.path.endswith(".parquet"):
+            yield from (f"{key}: {inside}" for inside in _inside(key, entry, data))
     yield from strays(version)
 
 

@@ -147,11 +147,12 @@ def differences(version: VersionRef) -> Iterator[str]:
     store = Store(version.store)
     for entry in version.manifest().files:
         key = f"{version.root}/{entry.path}"
-        if how := _difference(entry, store.read_if_there(key)):
+        if how := difference(entry, store.read_if_there(key)):
             yield f"{key}: {how}"
 
 
-def _difference(entry: FileEntry, data: bytes | None) -> str:
+def difference(entry: FileEntry, data: bytes | None) -> str:
+    """How a file's bytes, None if it is missing, differ from what the manifest says; empty if they do not."""
     if data is None:
         return "missing"
     if len(data) != entry.bytes:

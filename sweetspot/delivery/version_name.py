@@ -45,6 +45,11 @@ def place_of(version: str) -> tuple[str, int] | None:
     return (found[1], int(found[2] or 1)) if found and _is_date(found[1]) else None
 
 
+def order_of(version: str) -> tuple[str, int]:
+    """By which the later of two versions is told: its place; a name that is not ours stands by its text."""
+    return place_of(version) or (version, 1)
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text

@@ -4,12 +4,10 @@ The text of an error that is not ours may hold rows of the night, so only its ki
 """
 
 import functools
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flows._cancelling import RunCancelledError
@@ -22,11 +20,11 @@ from sweetspot.errors import (
     StoreError,
     SweetspotError,
     UnexpectedError,
+    kind_and_place,
 )
 from tasks._folder import FULL
 
 T = TypeVar("T")
-ROOT = Path(__file__).resolve().parent.parent
 PUBLISHES = ("deliver_dataset", "clean_and_deliver")
 AGAIN = "start the run again with the same settings, it goes on from there"
 NEXT: tuple[tuple[type[BaseException], str], ...] = (
@@ -118,20 +116,20 @@ def as_ours(error: Exception) -> SweetspotError:
     """The error itself if it is ours; else one of ours that says its kind and place, never its text."""
     if isinstance(error, SweetspotError):
         return error
-    kind, place = type(error).__name__, place_of(error)
+    library, told = type(error).__module__.partition(".")[0], kind_and_place(error)
     if isinstance(error, OSError) and error.errno in FULL:
-        return StoreError(f"the disk is full at {error.filename or place}; free some space there")
+        return StoreError(f"the disk is full ({error.filename or told}); free some space there")
     if isinstance(error, MemoryError):
-        return EngineError(f"out of memory at {place}; lower cluster.max_actors or cluster.chunk_prompts")
-    if type(error).__module__.partition(".")[0] == "ray":
-        return EngineError(f"the Ray cluster is lost or refuses work ({kind} at {place})")
+        return EngineError(f"out of memory ({told}); lower cluster.max_actors or cluster.chunk_prompts")
+    if library == "ray":
+        return EngineError(f"the Ray cluster is lost or refuses work ({told})")
     if isinstance(error, TimeoutError):
-        return EngineError(f"no answer in time ({kind} at {place})")
-    if type(error).__module__.partition(".")[0] in ("httpx", "httpcore", "prefect"):
-        return EngineError(f"the Prefect server does not answer as it should ({kind} at {place})")
+        return EngineError(f"no answer in time ({told})")
+    if library in ("httpx", "httpcore", "prefect"):
+        return EngineError(f"the Prefect server does not answer as it should ({told})")
     if isinstance(error, ConnectionError):
-        return EngineError(f"a connection was refused or lost ({kind} at {place})")
-    return UnexpectedError(f"unexpected {kind} at {place}")
+        return EngineError(f"a connection was refused or lost ({told})")
+    return UnexpectedError(f"unexpected {told}")
 
 
 def keeping_texts(function: Callable[..., T]) -> Callable[..., T]:
@@ -145,26 +143,6 @@ def keeping_texts(function: Callable[..., T]) -> Callable[..., T]:
             raise as_ours(error) from None
 
     return call
-
-
-def place_of(error: BaseException) -> str:
-    """Where in our code an error came from: the last frame that is ours, as file:line."""
-    frames = traceback.extract_tb(error.__traceback__)
-    mine = [frame for frame in frames if _is_ours(frame.filename)]
-    last = (mine or frames)[-1:]
-    return f"{_short(last[0].filename)}:{last[0].lineno}" if last else "an unknown place"
-
-
-def _is_ours(filename: str) -> bool:
-    path = Path(filename)
-    if not path.is_relative_to(ROOT) or filename == __file__:
-        return False
-    return path.relative_to(ROOT).parts[0] in ("flows", "tasks", "sweetspot")
-
-
-def _short(filename: str) -> str:
-    path = Path(filename)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
 
 
 def _by(stop: BaseException) -> str:

@@ -157,7 +157,6 @@ def _environment(port: int) -> dict[str, str]:
         # A page of another site in the same browser may neither read this server nor start runs on it.
         "PREFECT_SERVER_API_CSRF_PROTECTION_ENABLED": "true",
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"http://{HOST}:{port}",
-        "PREFECT_RESULTS_DEFAULT_SERIALIZER": "json",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN": os.environ.get("RAY_AUTH_TOKEN", secrets.token_hex(32)),
         "SWEETSPOT_HOME": str(HOME),

@@ -16,7 +16,9 @@ expected, next step. All classes take one string, so they survive pickling acros
 """
 
 import traceback
+from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent
 OURS = ("sweetspot", "tasks", "flows")
 
 
@@ -63,16 +65,26 @@ class StoreError(SweetspotError, OSError):
 def describe(error: BaseException) -> str:
     """Kind and place of an error and of its causes; not their texts, which may hold rows, unless they are ours.
 
-    The place is the last line of ours it passed, else its last line: `KeyError at tasks.build_pairs:88`.
+    `KeyError at tasks/build_pairs.py:88, from TypeError at sweetspot/ids.py:40`.
     """
     if isinstance(error, SweetspotError):
         return f"{type(error).__name__}: {error}"
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-    said = f"{type(error).__name__}{_place(error)}"
+    said = kind_and_place(error)
     return said if cause is None else f"{said}, from {describe(cause)}"
 
 
-def _place(error: BaseException) -> str:
-    passed = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    ours = [place for place in passed if place[0].split(".")[0] in OURS]
-    return " at {}:{}".format(*(ours or passed)[-1]) if passed else ""
+def kind_and_place(error: BaseException) -> str:
+    """Kind and place of an error, never its text: `KeyError at tasks/build_pairs.py:88`.
+
+    The place is the last line of ours that it passed, else its last line; an error that was never raised has none.
+    """
+    passed = [(Path(frame.f_code.co_filename), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [(path.relative_to(ROOT), line) for path, line in passed if _is_ours(path)]
+    elsewhere = [(path.name, line) for path, line in passed]
+    place = " at {}:{}".format(*(ours or elsewhere)[-1]) if passed else ""
+    return f"{type(error).__name__}{place}"
+
+
+def _is_ours(path: Path) -> bool:
+    return path.is_relative_to(ROOT) and path.relative_to(ROOT).parts[0] in OURS

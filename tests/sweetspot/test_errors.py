@@ -23,7 +23,7 @@ def raise_from(cause):
 
 def test_kind_and_place_without_the_text():
     said = caught(lambda: canonical_json({SECRET: object()}))
-    assert said.startswith("TypeError at sweetspot.ids:")
+    assert said.startswith("TypeError at sweetspot/ids.py:")
     assert SECRET not in said
 
 

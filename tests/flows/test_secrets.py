@@ -7,15 +7,20 @@ import subprocess
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import boto3
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from moto_process import SETTINGS, moto_server
 from scored_world import RATERS, scored_rows, write_rows
 
 PROMPT, RESPONSE, SECRET, BAD_ROW = (f"{word}canary7f3a91" for word in ("prompt", "response", "secret", "badrow"))
+CLIENT = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
 def holders(folder: Path, marks: tuple[str, ...]) -> dict[str, list[str]]:
@@ -35,7 +40,7 @@ class Ran:
     """A night that has ended.
 
     Attributes:
-        folder: holds its source and its store.
+        folder: holds its source, its store and its caches; what was in the bucket is in `store` too.
         ray_folder: where Ray kept its session.
         printed: by the command.
         code: its exit code.
@@ -78,15 +83,13 @@ def from_responses(folder: Path, world_settings) -> dict:
 
 
 def from_prompts(folder: Path, world_settings) -> dict:
-    """A night that samples with vLLM and scores with a model."""
-    settings = world_settings(folder, limit=0, flow="curate", dataset="marked")
+    """A whole night in a bucket: samples with vLLM, scores with a model, trains."""
+    settings = world_settings(folder, limit=0, dataset="marked", store="s3://bucket/store")
     lines = Path(settings["prompts"]["source"]).read_text().splitlines()[:24]
     rows = [row | {"prompt": f"{row['prompt']} {PROMPT}"} for row in map(json.loads, lines)]
     rows.append({"prompt": [{"role": "nobody", "content": BAD_ROW}]})
     settings["prompts"] |= {"source": str(write_rows(folder / "rows.jsonl", rows))}
     settings["sampling"] |= {"engine": "vllm"}
-    for section in ("training", "evaluation"):
-        del settings[section]
     return settings
 
 
@@ -99,28 +102,60 @@ def sampled(folder: Path) -> tuple[str, ...]:
 
 @pytest.fixture(scope="module", params=[from_responses, from_prompts], ids=["from responses", "from prompts"])
 def ran(request, command, world_settings, tmp_path_factory):
-    """A curated night in processes of its own; the environments of its Ray processes are watched meanwhile."""
+    """A night in processes of its own, whose command lines are watched meanwhile."""
     folder, ray_folder = tmp_path_factory.mktemp("secrets"), Path(tempfile.mkdtemp(prefix="r"))
     config = command.write("secrets.yaml", request.param(folder, world_settings))
-    environment = {
-        **command.environment,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
-        "HF_TOKEN": SECRET,
-        "RAY_TMPDIR": str(ray_folder),
-        "SWEETSPOT_TEST_MARK": str(folder),
-    }
-    lines: list[str] = []
-    done, watcher = threading.Event(), threading.Thread(target=lambda: watch(lines, done, str(folder)))
-    watcher.start()
-    ended = subprocess.run(
-        command.line("run", config), cwd=command.root, env=environment, capture_output=True, text=True, check=False
-    )
-    done.set()
-    watcher.join()
+    with moto_server() as (host, port):
+        environment = {
+            **command.environment,
+            **SETTINGS,
+            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SESSION_TOKEN": SECRET,
+            "HF_TOKEN": SECRET,
+            "HF_HOME": str(folder / "models" / "hub"),
+            "RAY_TMPDIR": str(ray_folder),
+            "SWEETSPOT_CACHE": str(folder / "models" / "own"),
+            "SWEETSPOT_TEST_MARK": str(folder),
+        }
+        client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], **CLIENT)
+        client.create_bucket(Bucket="bucket")
+        with watched(str(folder)) as lines:
+            ended = subprocess.run(
+                command.line("run", config),
+                cwd=command.root,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        download(client, folder)
     responses = sampled(folder)
     assert responses, ended.stdout[-2000:] + ended.stderr[-2000:]
     yield Ran(folder, ray_folder, ended.stdout + ended.stderr, ended.returncode, lines, (PROMPT, RESPONSE, *responses))
     shutil.rmtree(ray_folder, ignore_errors=True)
+
+
+def download(client, folder: Path) -> None:
+    """Everything in the bucket, to be searched as files are."""
+    for page in client.get_paginator("list_objects_v2").paginate(Bucket="bucket"):
+        for key in (found["Key"] for found in page.get("Contents", [])):
+            (folder / key).parent.mkdir(parents=True, exist_ok=True)
+            client.download_file("bucket", key, str(folder / key))
+
+
+@contextmanager
+def watched(mark: str) -> Iterator[list[str]]:
+    """The command lines seen meanwhile."""
+    lines: list[str] = []
+    done = threading.Event()
+    watcher = threading.Thread(target=lambda: watch(lines, done, mark))
+    watcher.start()
+    try:
+        yield lines
+    finally:
+        done.set()
+        watcher.join()
 
 
 def watch(seen: list[str], done: threading.Event, mark: str) -> None:
@@ -149,6 +184,10 @@ def test_the_prefect_database_holds_neither(ran, command):
 def test_ray_leaves_neither_in_its_session_folder(ran):
     assert any(path.name == "gcs_server.out" or "raylet" in path.name for path in ran.ray_folder.rglob("*"))
     assert holders(ran.ray_folder, ran.marks) == {}
+
+
+def test_caches_of_models_hold_neither(ran):
+    assert holders(ran.folder / "models", ran.marks) == {}
 
 
 def test_what_is_printed_holds_neither(ran):

@@ -14,7 +14,7 @@ a changed setting writes elsewhere and a chunk that is there never needs redoing
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -107,6 +107,19 @@ class TableRef:
     def to_json(self) -> dict[str, Any]:
         """Everything, as plain JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class HeldTable(TableRef):
+    """A table whose receipts are read and judged once: a publication asks for each of them several times."""
+
+    receipts: dict[int, dict[str, Any]] = field(default_factory=dict[int, dict[str, Any]], compare=False, repr=False)
+
+    def receipt(self, index: int) -> dict[str, Any]:
+        """The commit record of one chunk, as it was when it was first asked for."""
+        if index not in self.receipts:
+            self.receipts[index] = super().receipt(index)
+        return self.receipts[index]
 
 
 @dataclass(frozen=True)

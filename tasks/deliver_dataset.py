@@ -14,7 +14,7 @@ from tasks._account import account, check_seams, dropped_rows
 from tasks._facts import gather_facts
 from tasks._pair_account import check_pairs
 from tasks._publication import Content, DeliveredVersion, Publication, draft_manifest, publish_version, shards
-from tasks._tables import TableRef
+from tasks._tables import HeldTable, TableRef
 
 __all__ = ["DeliveredVersion", "Publication", "deliver_dataset"]
 
@@ -38,6 +38,7 @@ def deliver_dataset(
         CheckError: the books do not balance, the version's name holds other content, or the date has been published
             as another version.
     """
+    tables = {name: HeldTable(**vars(ref)) for name, ref in tables.items()}
     check_seams(tables)
     check_pairs(tables)
     dropped = dropped_rows(tables)

@@ -1,6 +1,7 @@
 """Publishing a curated night: once per date, again without effect, and after an interruption."""
 
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 
 from sweetspot.errors import CheckError, ContractError
 from sweetspot.schemas import DELIVERED
+from tasks import _tables
 from tasks._store import Store
 from tasks._versions import differences, open_version
 from tasks.deliver_dataset import Publication, deliver_dataset
@@ -38,6 +40,20 @@ def test_publishing_again_changes_nothing(publish):
     manifest = (files_of(first) / "manifest.json").read_bytes()
     assert publish(replace(FACTS, run_id="run-2")) == first
     assert (files_of(first) / "manifest.json").read_bytes() == manifest
+
+
+def test_every_receipt_is_read_once(publish, curated, monkeypatch):
+    asked: Counter[tuple[str, int]] = Counter()
+    real = _tables.receipt_if_there
+
+    def counted(store, location, index):
+        asked[location, index] += 1
+        return real(store, location, index)
+
+    monkeypatch.setattr(_tables, "receipt_if_there", counted)
+    publish()
+    everywhere = {(ref.location, index) for ref in curated.tables.values() for index in range(ref.chunks)}
+    assert asked == Counter(everywhere)
 
 
 def test_a_version_loads_as_the_readme_and_its_card_say(publish, root, tmp_path, monkeypatch):

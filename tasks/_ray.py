@@ -6,6 +6,7 @@ import secrets
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -202,15 +203,18 @@ def map_chunks(
     import ray.exceptions
     from ray.data.exceptions import ExecutionTimeoutError
 
-    dataset = ray.data.from_items([{"chunk": index} for index in chunks], override_num_blocks=len(chunks)).map_batches(
-        _ChunkActor,
-        fn_constructor_kwargs={"open_work": open_work},
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(settings.max_actors, len(chunks))),
-        num_cpus=1,
-        num_gpus=settings.gpus_per_actor if models else 0,
-        max_task_retries=-1 if models else DEATHS - 1,
-    )
+    dataset = ray.data.from_items([{"chunk": index} for index in chunks], override_num_blocks=len(chunks))
+    with warnings.catch_warnings():  # in this Ray, `max_task_retries` has no other way into an actor pool
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        dataset = dataset.map_batches(
+            _ChunkActor,
+            fn_constructor_kwargs={"open_work": open_work},
+            batch_size=1,
+            compute=ray.data.ActorPoolStrategy(min_size=1, max_size=min(settings.max_actors, len(chunks))),
+            num_cpus=1,
+            num_gpus=settings.gpus_per_actor if models else 0,
+            max_task_retries=-1 if models else DEATHS - 1,
+        )
     # Ray's own limit is half an hour: as long as `stall_s`, and less than a chunk worked prompt by prompt may take.
     quiet_s = QUIET_STALLS * settings.stall_s + ACTOR_TIMEOUT_S
     dataset.context.execution_no_progress_timeout_s = quiet_s

@@ -35,6 +35,7 @@ def test_the_command_says_what_happened(night):
         assert re.search(rf"^{stage} +\d+ +\d+ ", night.stdout, re.MULTILINE), night.stdout
     assert re.search(r"held out +[\d.]+% before, [\d.]+% after", night.stdout)
     assert "report.html" in night.stdout
+    assert "deprecated" not in night.stdout + night.stderr
     assert "sweetspot serve" in night.stdout
 
 

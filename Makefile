@@ -28,7 +28,7 @@ test-runs test-rest:
 # Long sweeps over faults: every request of a publication made to fail in every way, processes killed at random. Three
 # processes side by side, for much of it is waiting; a file enters the page when all of it has passed.
 KILLS = $(addprefix tests/faults/test_,random_kills.py readers.py ceph.py)
-REQUESTS = tests/faults/test_store_requests.py
+REQUESTS = $(addprefix tests/faults/test_,store_requests.py interleavings.py)
 faults: env ceph
 	$(MAKE) --no-print-directory --jobs=3 sweep-kills sweep-requests sweep-rest
 

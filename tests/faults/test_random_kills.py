@@ -1,5 +1,6 @@
 """200 kill -9 at random times, of every kind of process a night has; afterwards nothing is lost or doubled."""
 
+import contextlib
 import os
 import random
 import signal
@@ -178,7 +179,11 @@ def command(root, tmp_path):
                 stderr=subprocess.STDOUT,
             )
 
-    return start
+    yield start
+    for process in psutil.process_iter():  # Prefect's temporary server outlives a run that was killed
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get("PREFECT_HOME") == str(tmp_path / "prefect"):
+                process.kill()
 
 
 def receipts(folder, table="*"):

@@ -42,7 +42,8 @@ def ceph(root, tmp_path_factory):
     before = dict(os.environ)
     os.environ.update(SETTINGS)
     try:
-        boto3.client("s3").create_bucket(Bucket="bucket")
+        # A session of its own: the default one keeps the key of the first server that was asked in this process.
+        boto3.Session().client("s3").create_bucket(Bucket="bucket")
         yield
     finally:
         os.environ.clear()

@@ -46,7 +46,6 @@ ceph-osd -i "$number" --pid-file "$here/osd.pid"
 timeout 30 ceph auth get-or-create client.rgw mon 'allow rw' osd 'allow rwx' -o rgw/keyring
 ceph-authtool keyring --import-keyring rgw/keyring
 cp keyring rgw/keyring
-# Before the gateway: both set up the zone when they find none, and a gateway that lost that race knows no user.
-timeout 120 radosgw-admin user create --uid=test --display-name=test --access-key=testing --secret=testing-secret
 radosgw -n client.rgw --pid-file "$here/rgw.pid"
 for _ in $(seq 120); do (exec 3<> /dev/tcp/127.0.0.1/7480) 2> /dev/null && break; sleep 0.5; done
+timeout 60 radosgw-admin user create --uid=test --display-name=test --access-key=testing --secret=testing-secret

@@ -104,7 +104,7 @@ def test_a_worker_that_dies_again_and_again_stops_a_stage_without_a_model(ray_cl
 
 
 def test_a_foreign_error_is_named_with_its_place_and_without_its_text(ray_cluster, run, tmp_path):
-    with pytest.raises(EngineError, match=r"unexpected KeyError at [\w.]+:\d+") as error:
+    with pytest.raises(EngineError, match=r"unexpected KeyError at [\w/]+\.py:\d+") as error:
         go(run, tmp_path, "raises")
     assert "secret" not in str(error.value)
 

@@ -29,12 +29,12 @@ class Command:
         """The command line."""
         return [sys.executable, "-m", "flows.cli", *arguments]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run to the end."""
+    def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run to the end, with these variables besides."""
         return subprocess.run(
             self.line(*arguments),
             cwd=self.root,
-            env=self.environment,
+            env=self.environment | environment,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_S,

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -16,11 +15,10 @@ import boto3
 import psutil
 import pyarrow.parquet as pq
 import pytest
-from moto_process import SETTINGS, moto_server
+from moto_process import moto_server, pointed_at
 from scored_world import RATERS, scored_rows, write_rows
 
 PROMPT, RESPONSE, SECRET, BAD_ROW = (f"{word}canary7f3a91" for word in ("prompt", "response", "secret", "badrow"))
-CLIENT = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": "us-east-1"}
 
 
 def holders(folder: Path, marks: tuple[str, ...]) -> dict[str, list[str]]:
@@ -105,30 +103,17 @@ def ran(request, command, world_settings, tmp_path_factory):
     """A night in processes of its own, whose command lines are watched meanwhile."""
     folder, ray_folder = tmp_path_factory.mktemp("secrets"), Path(tempfile.mkdtemp(prefix="r"))
     config = command.write("secrets.yaml", request.param(folder, world_settings))
-    with moto_server() as (host, port):
-        environment = {
-            **command.environment,
-            **SETTINGS,
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_SECRET_ACCESS_KEY": SECRET,
-            "AWS_SESSION_TOKEN": SECRET,
-            "HF_TOKEN": SECRET,
-            "HF_HOME": str(folder / "models" / "hub"),
-            "RAY_TMPDIR": str(ray_folder),
-            "SWEETSPOT_CACHE": str(folder / "models" / "own"),
-            "SWEETSPOT_TEST_MARK": str(folder),
-        }
-        client = boto3.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL"], **CLIENT)
+    marked = {
+        **dict.fromkeys(("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "HF_TOKEN"), SECRET),
+        "HF_HOME": str(folder / "models" / "hub"),
+        "SWEETSPOT_CACHE": str(folder / "models" / "own"),
+        "SWEETSPOT_TEST_MARK": str(folder),
+    }
+    with moto_server() as (host, port), pointed_at(f"http://{host}:{port}", **marked):
+        client = boto3.Session().client("s3")
         client.create_bucket(Bucket="bucket")
         with watched(str(folder)) as lines:
-            ended = subprocess.run(
-                command.line("run", config),
-                cwd=command.root,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
+            ended = command.run("run", config, RAY_TMPDIR=str(ray_folder))
         download(client, folder)
     responses = sampled(folder)
     assert responses, ended.stdout[-2000:] + ended.stderr[-2000:]
